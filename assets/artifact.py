@@ -1,0 +1,295 @@
+"""The ring between an asset function and the store: identity, reuse, reports in the UI, notes for the terminal.
+
+An asset is declared with `artifact` and stays free of Dagster: it gets a `Build` and returns a `Report`. Its lineage is
+declared beside it (inputs, recipe values, outside inputs), so that the identity of every artifact of a recipe is known
+before anything runs.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from hephaestus_dag import events
+from hephaestus_dag.artifacts import Artifact, ArtifactError, Built, Check, Identity, Report, Store, Workspace, canonical_json
+from hephaestus_dag.code_version import function_version
+from hephaestus_dag.recipe import Recipe
+from resources.compute import LocalPool
+from resources.store import ArtifactStore
+from resources.trainer import DeepSpeedTrainer
+
+SECONDS_BETWEEN_LOG_LINES = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckDeclaration:
+    """A check that an asset reports about itself."""
+
+    name: str
+    description: str
+    blocking: bool = True
+
+
+@dataclass(kw_only=True)
+class Build:
+    """What an asset function gets to work with."""
+
+    key: str
+    recipe: Recipe
+    folder: Path
+    """Becomes the artifact."""
+    work: Path
+    """Survives an interrupted build."""
+    inputs: Mapping[str, Artifact]
+    cache: Path
+    """Converted models and environments made from packages."""
+    log: Callable[[str], None]
+    resources: Any
+    _last_log: float = field(default=0.0, init=False)
+
+    def input(self, key: str) -> Path:
+        """Return the folder of an input artifact."""
+        return self.inputs[key].path
+
+    @property
+    def pool(self) -> LocalPool:
+        """Runs functions over shards."""
+        return self.resources.compute
+
+    @property
+    def trainer(self) -> DeepSpeedTrainer:
+        """Runs training jobs."""
+        return self.resources.trainer
+
+    def progress(self, done: int, total: int) -> None:
+        """Note how far the build has come; logged now and then."""
+        events.emit("progress", self.key, done=done, total=total)
+        now = time.monotonic()
+        if now - self._last_log >= SECONDS_BETWEEN_LOG_LINES:
+            self._last_log = now
+            self.log(f"{done:,} of {total:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactAsset:
+    """An asset and its declared lineage."""
+
+    key: str
+    group: str
+    function: Callable[[Build], Report]
+    kinds: frozenset[str]
+    inputs: tuple[str, ...]
+    """Asset keys whose artifacts it reads."""
+    recipe: tuple[str, ...]
+    """Dotted recipe fields whose values decide its content."""
+    outside: Callable[[Recipe], Mapping[str, Any]] | None
+    """Versions of what it reads from outside the graph."""
+    programs: tuple[str, ...]
+    """Modules that it runs in a process of their own."""
+    checks: tuple[CheckDeclaration, ...]
+    trains: bool
+    """Whether it occupies the accelerator."""
+    description: str
+
+    def values(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the recipe values and outside versions of the identity, by dotted name."""
+        found = {name: recipe.value(name) for name in self.recipe}
+        return {**found, **(self.outside(recipe) if self.outside else {})}
+
+    @property
+    def code(self) -> str:
+        """Code version of the asset's function and the programs it starts."""
+        return function_version(self.function, self.programs)
+
+
+def artifact(
+    *,
+    group: str,
+    key: str = "",
+    kinds: Iterable[str] = (),
+    inputs: Iterable[str] = (),
+    recipe: Iterable[str] = (),
+    outside: Callable[[Recipe], Mapping[str, Any]] | None = None,
+    programs: Iterable[str] = (),
+    checks: Iterable[CheckDeclaration] = (),
+    trains: bool = False,
+    description: str = "",
+) -> Callable[[Callable[[Build], Report]], ArtifactAsset]:
+    """Declare an asset; its key is the function's name and its description the docstring, unless given."""
+
+    def declare(function: Callable[[Build], Report]) -> ArtifactAsset:
+        return ArtifactAsset(
+            key=key or function.__name__,
+            group=group,
+            function=function,
+            kinds=frozenset(kinds),
+            inputs=tuple(inputs),
+            recipe=tuple(recipe),
+            outside=outside,
+            programs=tuple(programs),
+            checks=tuple(checks),
+            trains=trains,
+            description=description or (function.__doc__ or "").strip(),
+        )
+
+    return declare
+
+
+class Lineage:
+    """All assets of one recipe, and the identity of each."""
+
+    def __init__(self, recipe: Recipe, assets: Iterable[ArtifactAsset]) -> None:
+        self.recipe = recipe
+        self.assets = {asset.key: asset for asset in assets}
+        self._identities: dict[str, Identity] = {}
+
+    def identity(self, key: str) -> Identity:
+        """Return the identity of an asset's artifact, found by walking its inputs."""
+        if key not in self._identities:
+            asset = self.assets[key]
+            self._identities[key] = Identity(
+                key=key,
+                code=asset.code,
+                values=asset.values(self.recipe),
+                inputs={name: self.identity(name).fingerprint for name in asset.inputs},
+            )
+        return self._identities[key]
+
+    def local_version(self, key: str) -> str:
+        """Return what Dagster shows as the code version: it changes with the asset's own code and recipe values."""
+        asset = self.assets[key]
+        return Identity(key=key, code=asset.code, values=asset.values(self.recipe)).fingerprint[:12]
+
+    def build(self, key: str, context: Any) -> Built:
+        """Build one asset's artifact, or find it, inside a Dagster step."""
+        return build(self.assets[key], self.identity(key), self, context)
+
+
+def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: Any) -> Built:
+    """Build the artifact of an identity, or find it, telling the log and the terminal."""
+    resource: ArtifactStore = context.resources.store
+    store: Store = resource.store
+    log: Callable[[str], None] = context.log.info
+
+    def write(workspace: Workspace) -> Report:
+        log(f"building {store.path(identity)}: " + "; ".join(store.explain(identity)))
+        job = Build(
+            key=asset.key,
+            recipe=lineage.recipe,
+            folder=workspace.folder,
+            work=workspace.work,
+            inputs={name: _open_input(store, lineage.identity(name)) for name in asset.inputs},
+            cache=resource.cache,
+            log=log,
+            resources=context.resources,
+        )
+        return asset.function(job)
+
+    events.emit("start", asset.key)
+    started = time.monotonic()
+    try:
+        built = store.build(identity, write)
+    except BaseException as error:
+        events.emit("failed", asset.key, seconds=time.monotonic() - started, headline=f"{type(error).__name__}: {error}")
+        raise
+    report = built.artifact.report
+    events.emit(
+        "end",
+        asset.key,
+        seconds=time.monotonic() - started,
+        headline=report.headline,
+        path=str(built.artifact.path),
+        reused=built.reused,
+        reasons=built.reasons,
+        failed_checks=[check.name for check in report.checks if not check.passed],
+    )
+    log(f"{'reused' if built.reused else 'built'} {built.artifact.path}: {report.headline}")
+    return built
+
+
+def _open_input(store: Store, identity: Identity) -> Artifact:
+    try:
+        return store.open(identity)
+    except ArtifactError as error:
+        raise ArtifactError(f"input {identity.key} cannot be read: {error}; materialise {identity.key} again") from error
+
+
+def to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -> dg.AssetsDefinition:
+    """Return the Dagster asset of a declaration."""
+
+    @dg.asset(
+        key=dg.AssetKey(asset.key.split("/")),
+        group_name=asset.group,
+        kinds=set(asset.kinds),
+        deps=[dg.AssetKey(name.split("/")) for name in asset.inputs],
+        description=asset.description,
+        code_version=lineage.local_version(asset.key),
+        check_specs=check_specs(asset),
+        pool=pool if asset.trains else None,
+        required_resource_keys={"store", "compute", "trainer"},
+        metadata={"recipe": lineage.recipe.name},
+    )
+    def compute(context) -> dg.MaterializeResult:
+        return result(asset, lineage.build(asset.key, context))
+
+    return compute
+
+
+def check_specs(asset: ArtifactAsset) -> list[dg.AssetCheckSpec]:
+    """Return the Dagster declarations of an asset's checks."""
+    key = dg.AssetKey(asset.key.split("/"))
+    return [dg.AssetCheckSpec(c.name, asset=key, description=c.description, blocking=c.blocking) for c in asset.checks]
+
+
+def result(asset: ArtifactAsset, built: Built) -> dg.MaterializeResult:
+    """Return what Dagster records: versions, metadata to look at, and check results."""
+    found = {check.name: check for check in built.artifact.report.checks}
+    if found.keys() != {check.name for check in asset.checks}:
+        raise ValueError(f"{asset.key} declares the checks {[c.name for c in asset.checks]} but reported {sorted(found)}")
+    return dg.MaterializeResult(
+        asset_key=dg.AssetKey(asset.key.split("/")),
+        data_version=dg.DataVersion(built.artifact.fingerprint[:12]),
+        metadata=_metadata(built),
+        check_results=[_check_result(asset, declaration, found[declaration.name]) for declaration in asset.checks],
+    )
+
+
+def _check_result(asset: ArtifactAsset, declaration: CheckDeclaration, check: Check) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(asset.key.split("/")),
+        check_name=declaration.name,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if declaration.blocking else dg.AssetCheckSeverity.WARN,
+        metadata={"measured": check.detail},
+    )
+
+
+def _metadata(built: Built) -> dict[str, Any]:
+    artifact, report = built.artifact, built.artifact.report
+    metadata: dict[str, Any] = {"headline": report.headline, **report.figures}
+    if report.rows is not None:
+        metadata["dagster/row_count"] = report.rows
+    for title, rows in report.tables.items():
+        metadata[title] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in rows]) if rows else "empty"
+    for title, name in report.pictures.items():
+        picture = base64.b64encode((artifact.path / name).read_bytes()).decode()
+        metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{picture})")
+    metadata |= {
+        "dagster/uri": artifact.path.as_uri(),
+        "fingerprint": artifact.fingerprint,
+        "content": artifact.content,
+        "size in MB": round(artifact.num_bytes / 1e6, 2),
+        "seconds to build": artifact.seconds,
+        "reused": built.reused,
+    }
+    if built.reasons:
+        metadata["built because"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in built.reasons))
+    return metadata
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    return {name: value if isinstance(value, (str, int, float, bool)) else canonical_json(value) for name, value in row.items()}

@@ -1,0 +1,9 @@
+"""The base of every configuration model: unknown fields are errors, values never change, each field has a description."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """A validated, immutable piece of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())

@@ -1,0 +1,133 @@
+"""Run the whole graph and show it in the terminal, one line per asset::
+
+    python -m hephaestus_dag.console [any option of `dagster job execute`]
+
+Dagster's own event stream goes to a file under ``logs/``; the report is printed at the end.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hephaestus_dag import events
+from hephaestus_dag.recipe_file import RecipeError, load_recipe
+
+COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job, show its events, print the report; return the job's exit status."""
+    console = Console(highlight=False, soft_wrap=True)
+    recipe_name = os.environ.get("HEPHAESTUS_RECIPE", "laptop")
+    try:
+        recipe = load_recipe(recipe_name)
+    except RecipeError as error:
+        console.print(f"[red]{escape(str(error))}[/red]")
+        return 2
+    logs = Path("logs")
+    logs.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d-%H%M%S")
+    log, event_file = logs / f"{stamp}.log", logs / f"{stamp}.events.jsonl"
+    event_file.touch()
+    console.print(f"recipe [bold]{recipe.name}[/bold]: {recipe.description}\nDagster's log: {log}\n")
+    started = time.monotonic()
+    with log.open("wb") as output:
+        environment = {**os.environ, events.VARIABLE: str(event_file.absolute())}
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            status = _watch(console, process, event_file)
+        except KeyboardInterrupt:
+            console.print("\nstopping ...")
+            status = _stop(process)
+    elapsed = _duration(time.monotonic() - started)
+    if status != 0:
+        console.print(f"\n[red]the job failed after {elapsed}[/red]; the last lines of {log}:")
+        console.print(escape("\n".join(log.read_text(errors="replace").splitlines()[-15:])))
+        return status
+    _print_report(console, event_file)
+    console.print(f"\nthe job took {elapsed}")
+    return 0
+
+
+def _watch(console: Console, process: subprocess.Popen[bytes], event_file: Path) -> int:
+    running: dict[str, str] = {}
+    with event_file.open() as file, console.status("starting") as status:
+        while True:
+            ended = process.poll() is not None
+            for event in _read(file):
+                _show(console, event, running)
+            status.update("  ".join(f"{asset} {note}" for asset, note in running.items()) or "waiting for the next asset")
+            if ended:
+                return process.returncode
+            time.sleep(0.2)
+
+
+def _read(file) -> Iterator[dict]:
+    while True:
+        position = file.tell()
+        line = file.readline()
+        if not line.endswith("\n"):
+            file.seek(position)
+            return
+        yield json.loads(line)
+
+
+def _show(console: Console, event: dict, running: dict[str, str]) -> None:
+    asset, clock = event["asset"], time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    if event["event"] == "start":
+        running[asset] = ""
+        console.print(f"[dim]{clock}[/dim]  {asset} ...")
+    elif event["event"] == "progress":
+        running[asset] = event.get("note") or f"{event['done']:,}/{event['total']:,}"
+    else:
+        running.pop(asset, None)
+        failed = event["event"] == "failed"
+        mark = "[red]failed[/red]" if failed else "[cyan]reused[/cyan]" if event["reused"] else "[green]done[/green]  "
+        console.print(
+            f"[dim]{clock}[/dim]  [bold]{asset}[/bold]  {mark}  {_duration(event['seconds'])}  {escape(event['headline'])}"
+        )
+        changes = [] if failed or event["reused"] else [reason for reason in event["reasons"] if reason != "first build"]
+        if changes:
+            console.print(f"          [dim]rebuilt because {escape('; '.join(changes))}[/dim]")
+        for check in [] if failed else event["failed_checks"]:
+            console.print(f"          [yellow]check failed: {check}[/yellow]")
+
+
+def _print_report(console: Console, event_file: Path) -> None:
+    for line in event_file.read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "end" and event["asset"] == "benchmark_report":
+            folder = Path(event["path"])
+            console.print()
+            console.print(escape((folder / "report.md").read_text()))
+            console.print(f"\nas a page: {folder / 'report.html'}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            return process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return process.wait()
+    return process.wait()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

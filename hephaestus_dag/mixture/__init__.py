@@ -1,0 +1,1 @@
+"""Tokenizer, token stores, exact mixtures and their loader."""

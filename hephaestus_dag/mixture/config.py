@@ -1,0 +1,80 @@
+"""Configuration of the tokenizer, of token stores, of mixtures and of instruction data."""
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hephaestus_dag.config import Config
+
+
+class TrainTokenizerConfig(Config):
+    """A byte-level BPE trained on the corpus itself."""
+
+    kind: Literal["train"] = Field("train", description="Train a tokenizer")
+    vocab_size: int = Field(8_192, ge=300, description="Entries of the vocabulary, special tokens included")
+    sample_characters: int = Field(50_000_000, ge=1, description="Characters of text that the merges are learned from, at most")
+    seed: int = Field(0, ge=0, description="Seed of the choice of sampled documents")
+
+
+class ModelTokenizerConfig(Config):
+    """The tokenizer of an existing model."""
+
+    kind: Literal["model"] = Field("model", description="Take the tokenizer of a model")
+    model: str = Field(..., min_length=1, description="Folder or hub name of a model that has a fast tokenizer")
+
+
+class TokenStoreConfig(Config):
+    """How documents become token streams."""
+
+    heldout_share: float = Field(0.01, ge=0, lt=1, description="Share of documents kept out of training, chosen by document id")
+    max_heldout_documents: int | None = Field(
+        2_000, ge=1, description="Held-out documents per domain that are tokenised, at most; the rest stays unused"
+    )
+    max_tokens_per_domain: int | None = Field(
+        None, ge=1, description="Training tokens per domain after which no further document is tokenised"
+    )
+    seed: int = Field(0, ge=0, description="Seed of the document order")
+
+
+class Component(Config):
+    """One domain of a mixture."""
+
+    domain: str = Field(..., min_length=1, description="Domain as the token stores name it")
+    share: float = Field(..., gt=0, le=1, description="Share of the mixture's tokens")
+
+
+class MixtureConfig(Config):
+    """A token budget divided among domains."""
+
+    tokens: int = Field(..., ge=1, description="Training tokens of the whole mixture")
+    sequence_length: int = Field(..., ge=2, description="Tokens of one training sequence")
+    components: tuple[Component, ...] = Field(..., min_length=1, description="Domains and their shares")
+    max_epochs: float = Field(1.0, gt=0, description="Times that a domain's unique tokens may be visited, at most")
+    seed: int = Field(0, ge=0, description="Seed of the order of sequences")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        total = math.fsum(c.share for c in self.components)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"components: the shares sum to {total:.9g}, not 1; divide each share by {total:.9g}")
+        domains = [c.domain for c in self.components]
+        if twice := sorted({d for d in domains if domains.count(d) > 1}):
+            raise ValueError(f"components: {', '.join(twice)} named more than once; give each domain one share")
+        if self.tokens < self.sequence_length:
+            raise ValueError(
+                f"tokens: a budget of {self.tokens} is less than one sequence of {self.sequence_length}; "
+                "raise tokens or lower sequence_length"
+            )
+        return self
+
+
+class InstructionConfig(Config):
+    """How trajectories become masked instruction sequences."""
+
+    num_examples: int = Field(..., ge=1, description="Examples taken, at most; fewer when synthetic_share cannot be met otherwise")
+    sequence_length: int = Field(..., ge=16, description="Tokens of one packed sequence")
+    synthetic_share: float = Field(0.5, ge=0, le=1, description="Share of examples made from schemas instead of recorded")
+    heldout_share: float = Field(0.02, ge=0, lt=1, description="Share of examples kept out of training, chosen by id")
+    keep_thoughts: bool = Field(False, description="Keep the words that an assistant says before its calls in the same turn")
+    seed: int = Field(0, ge=0, description="Seed of the order of examples")

@@ -1,0 +1,200 @@
+"""The token store: what its folder holds, and how to read it.
+
+::
+
+    streams/<name>.bin        tokens, little endian, uint16 (vocabulary of at most 65,536 entries) or uint32
+    streams/<name>.mask.bin   instruction data only: uint8 per token, 1 where the token is a target of the loss
+    ledger.parquet            document_id, stream, domain, split, offset, length (in tokens), sorted by stream and offset
+    store.json                dtype, vocabulary size, and for each stream its domain, split, counts and content hash
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+Split = Literal["train", "heldout"]
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("stream", pa.string()),
+        ("domain", pa.string()),
+        ("split", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
+)
+
+
+class MixtureError(ValueError):
+    """Token stores, a mixture, or its configuration do not fit together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream of a token store, as store.json describes it."""
+
+    domain: str
+    split: Split
+    tokens: int
+    documents: int
+    bytes: int
+    """UTF-8 bytes of the text; in a masked stream, of the text that is a target of the loss."""
+    masked: bool
+    sha256: str
+    """Of the token file."""
+    sequence_length: int | None = None
+    """Length of the packed sequences; None when any window of the stream will do."""
+    target_tokens: int | None = None
+    """Tokens that are targets of the loss, in a masked stream."""
+
+    @property
+    def bytes_per_target(self) -> float:
+        """UTF-8 bytes per token of the loss: ``loss / ln 2 / bytes_per_target`` is bits per byte."""
+        return self.bytes / max(self.tokens if self.target_tokens is None else self.target_tokens, 1)
+
+
+def stream_name(domain: str, split: Split) -> str:
+    """Return the name of a domain's stream."""
+    return domain if split == "train" else f"{domain}.heldout"
+
+
+def is_heldout(identity: str, share: float) -> bool:
+    """Say whether a document id belongs to the held-out split: the first 32 bits of the hash decide."""
+    return int(identity[:8], 16) / 2**32 < share
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Return the little-endian type that holds a vocabulary."""
+    return np.dtype("<u2" if vocab_size <= 65_536 else "<u4")
+
+
+class TokenStore:
+    """A token store opened for reading.
+
+    Raises FileNotFoundError when the folder is not a token store, MixtureError when a token file has the wrong size.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "store.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} is not a token store: it holds no store.json")
+        content = path.read_bytes()
+        head = json.loads(content)
+        self.folder = folder
+        self.fingerprint = hashlib.sha256(content).hexdigest()
+        self.vocab_size: int = head["vocab_size"]
+        self.dtype = np.dtype(head["dtype"]).newbyteorder("<")
+        self.streams = {name: Stream(**fields) for name, fields in head["streams"].items()}
+
+    def tokens(self, name: str) -> np.ndarray:
+        """Return the memory-mapped tokens of a stream, shape [tokens]."""
+        return self._map(f"{name}.bin", self.dtype, self.streams[name].tokens)
+
+    def mask(self, name: str) -> np.ndarray | None:
+        """Return the memory-mapped loss mask of a stream, uint8 of shape [tokens], or None when every token counts."""
+        stream = self.streams[name]
+        return self._map(f"{name}.mask.bin", np.dtype("u1"), stream.tokens) if stream.masked else None
+
+    def windows(self, name: str, sequence_length: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the first ``count`` windows of a stream (fewer when it is short), as held-out loss wants them.
+
+        The windows do not overlap in their targets: tokens int64 [windows, sequence_length + 1], mask uint8
+        [windows, sequence_length] or None.
+        """
+        count = min(count, max(self.streams[name].tokens - 1, 0) // sequence_length)
+        where = np.arange(count)[:, None] * sequence_length + np.arange(sequence_length + 1)
+        mask = self.mask(name)
+        return self.tokens(name)[where].astype(np.int64), None if mask is None else mask[where[:, 1:]]
+
+    @cached_property
+    def ledger(self) -> pa.Table:
+        """The ledger of documents."""
+        return pq.read_table(self.folder / "ledger.parquet")
+
+    def stream_ledger(self, name: str) -> pa.Table:
+        """Return the ledger of one stream, sorted by offset."""
+        return self.ledger.filter(pc.field("stream") == name)
+
+    def _map(self, file: str, dtype: np.dtype, length: int) -> np.ndarray:
+        path = self.folder / "streams" / file
+        if path.stat().st_size != length * dtype.itemsize:
+            raise MixtureError(
+                f"{path} holds {path.stat().st_size} bytes, store.json says {length * dtype.itemsize}; write the store again"
+            )
+        return np.memmap(path, dtype=dtype, mode="r") if length else np.empty(0, dtype)
+
+
+class StreamWriter:
+    """Writes one stream of a token store and keeps its ledger."""
+
+    def __init__(self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False) -> None:
+        self.name = stream_name(domain, split)
+        self.domain, self.split, self.dtype, self.masked = domain, split, dtype, masked
+        self.tokens = self.documents = self.bytes = self.target_tokens = 0
+        self.ledger: dict[str, list] = {"document_id": [], "offset": [], "length": []}
+        self._hash = hashlib.sha256()
+        (folder / "streams").mkdir(parents=True, exist_ok=True)
+        self._file = (folder / "streams" / f"{self.name}.bin").open("wb")
+        self._mask_file = (folder / "streams" / f"{self.name}.mask.bin").open("wb") if masked else None
+
+    def record(self, identity: str, offset: int, length: int, num_bytes: int) -> None:
+        """Note that a document lies at an offset of the stream."""
+        self.ledger["document_id"].append(identity)
+        self.ledger["offset"].append(offset)
+        self.ledger["length"].append(length)
+        self.documents += 1
+        self.bytes += num_bytes
+
+    def append(self, tokens: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Append tokens, and their mask where the stream has one."""
+        content = tokens.astype(self.dtype, copy=False).tobytes()
+        self._file.write(content)
+        self._hash.update(content)
+        self.tokens += len(tokens)
+        if self._mask_file is not None:
+            assert mask is not None
+            self._mask_file.write(mask.astype(np.uint8, copy=False).tobytes())
+            self.target_tokens += int(mask.sum())
+
+    def close(self, sequence_length: int | None = None) -> tuple[Stream, pa.Table]:
+        """Close the files; return the description of the stream and its ledger."""
+        self._file.close()
+        if self._mask_file is not None:
+            self._mask_file.close()
+        stream = Stream(
+            domain=self.domain,
+            split=self.split,
+            tokens=self.tokens,
+            documents=self.documents,
+            bytes=self.bytes,
+            masked=self.masked,
+            sha256=self._hash.hexdigest(),
+            sequence_length=sequence_length,
+            target_tokens=self.target_tokens if self.masked else None,
+        )
+        constant = {"stream": self.name, "domain": self.domain, "split": self.split}
+        columns = self.ledger | {key: [value] * self.documents for key, value in constant.items()}
+        return stream, pa.table({name: columns[name] for name in LEDGER_SCHEMA.names}, LEDGER_SCHEMA)
+
+
+def write_store(folder: Path, vocab_size: int, writers: list[StreamWriter], sequence_length: int | None = None) -> dict[str, Stream]:
+    """Close the streams and write ledger.parquet and store.json; return the streams by name."""
+    closed = {writer.name: writer.close(sequence_length) for writer in sorted(writers, key=lambda w: w.name)}
+    ledger = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *(table for _, table in closed.values())])
+    pq.write_table(ledger, folder / "ledger.parquet", compression="zstd")
+    head = {
+        "dtype": token_dtype(vocab_size).name,
+        "vocab_size": vocab_size,
+        "streams": {name: asdict(stream) for name, (stream, _) in closed.items()},
+    }
+    (folder / "store.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")
+    return {name: stream for name, (stream, _) in closed.items()}

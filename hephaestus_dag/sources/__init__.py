@@ -1,0 +1,126 @@
+"""Where documents come from: one module per kind of source, each with ``list_items`` and ``read_item``.
+
+An *item* is the readable origin of one unit of work, such as ``botocore==1.44.5/ec2/2016-11-15``. Kinds are imported on
+first use, so that looking at a recipe stays cheap.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
+
+from hephaestus_dag.documents import Document, Reject
+
+if TYPE_CHECKING:
+    from hephaestus_dag.sources.config import SourceConfig
+
+KINDS: dict[str, str] = {
+    name: f"hephaestus_dag.sources.{name}"
+    for name in (
+        "botocore",
+        "botocore_examples",
+        "command_examples",
+        "google_discovery",
+        "python_code",
+        "python_modules",
+        "text_files",
+    )
+}
+"""Kind of source -> the module that reads it."""
+
+
+class Kind(Protocol):
+    """What the module of a kind offers."""
+
+    def list_items(self, config: "SourceConfig") -> list[str]:
+        """Return the units of work of a source, sorted."""
+        ...
+
+    def read_item(self, config: "SourceConfig", item: str) -> Iterator[Document | Reject]:
+        """Yield what one unit of work holds."""
+        ...
+
+
+def load_kind(kind: str) -> Kind:
+    """Import the module of a kind.
+
+    Raises KeyError for a kind that is not in ``KINDS``.
+    """
+    return cast(Kind, importlib.import_module(KINDS[kind]))
+
+
+def list_items(config: "SourceConfig") -> list[str]:
+    """Return the units of work of a source.
+
+    Raises ValueError when there are none: a source that yields nothing is a mistake in the recipe.
+    """
+    items = load_kind(config.kind).list_items(config)
+    if not items:
+        raise ValueError(
+            f"source {config.name!r}: nothing of kind {config.kind!r} in {config.where}; correct location, packages or exclude"
+        )
+    return items
+
+
+def read_items(config: "SourceConfig", items: Sequence[str]) -> list[Document | Reject]:
+    """Read units of work; whatever goes wrong inside one sets that one aside.
+
+    Documents longer than ``config.max_characters`` and empty ones become rejects. Top-level and picklable, so that a
+    process pool can map it over ``chunk(list_items(config), size)``.
+    """
+    kind = load_kind(config.kind)
+    return [found for item in items for found in map(partial(_bounded, config), _read(kind, config, item))]
+
+
+def _read(kind: Kind, config: "SourceConfig", item: str) -> Iterator[Document | Reject]:
+    try:
+        yield from kind.read_item(config, item)
+    except Exception as error:  # one bad item is set aside and counted, never the end of the run
+        yield Reject(source=config.name, origin=item, position="file", reason=f"{type(error).__name__}: {error}")
+
+
+def _bounded(config: "SourceConfig", found: Document | Reject) -> Document | Reject:
+    if isinstance(found, Reject):
+        return found
+    reason = None
+    if not found.text.strip():
+        reason = "empty"
+    elif len(found.text) > config.max_characters:
+        reason = f"too large: {len(found.text)} characters, max_characters is {config.max_characters}"
+    elif not found.text.isascii():
+        try:
+            found.text.encode()
+        except UnicodeEncodeError as error:  # a lone surrogate can neither be hashed nor stored
+            reason = f"not UTF-8: {error.reason} at character {error.start}"
+    return Reject(source=found.source, origin=found.origin, position="document", reason=reason) if reason else found
+
+
+def chunk(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Split units of work into runs of at most ``size``."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def keep_sample(found: Iterable[Document | Reject], max_documents: int | None, seed: int = 0) -> list[Document | Reject]:
+    """Keep at most ``max_documents`` documents, all rejects, and the order.
+
+    The sample is drawn by a seeded hash of the document id, so it does not depend on the order of reading, and a
+    larger sample contains a smaller one. (The plain id decides the held-out split and must not decide this too.)
+    """
+    found = list(found)
+    documents = [document.id for document in found if isinstance(document, Document)]
+    if max_documents is None or len(documents) <= max_documents:
+        return found
+    kept = set(sorted(set(documents), key=partial(_sample_key, seed))[:max_documents])
+    sample: list[Document | Reject] = []
+    for item in found:
+        if isinstance(item, Reject):
+            sample.append(item)
+        elif item.id in kept:
+            kept.remove(item.id)
+            sample.append(item)
+    return sample
+
+
+def _sample_key(seed: int, document_id: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{document_id}".encode(), digest_size=8).digest()

@@ -1,0 +1,197 @@
+"""Trajectories from the worked examples of a command-line program: the request, the command, and what it printed.
+
+The source is the AWS command line's ``examples/**/*.rst``. Commands and outputs are taken as written; the request is the
+example's own heading and introduction, turned from a description ("The following example creates a user named Bob") into
+a request ("Create a user named Bob"), followed by the values of options that it does not mention.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hephaestus_dag.documents import Reject
+from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.distributions import list_files, locate
+from hephaestus_dag.sources.files import read_text, reject
+from hephaestus_dag.sources.phrasing import capitalised, enumeration, first_sentence, imperative, in_words, plain
+from hephaestus_dag.sources.rst_blocks import Block, read_blocks
+from hephaestus_dag.trajectories import Call, Message, Trajectory
+
+SHELL: dict[str, Any] = {
+    "name": "shell",
+    "description": "Run a command in a Bash shell and return what it prints.",
+    "parameters": {
+        "type": "object",
+        "properties": {"command": {"type": "string", "description": "The command line to run."}},
+        "required": ["command"],
+    },
+}
+
+_COMMAND = re.compile(r"^(?:\$ |> |%> )?(?=aws )", re.MULTILINE)
+_OUTPUT_LABEL = re.compile(r"(?:^|\W)(?:output|result|response|returns(?: the following)?)\W*$", re.IGNORECASE)
+_NO_OUTPUT = re.compile(r"(?:command|example) (?:produces|returns|has|does not (?:produce|return)) (?:no|any) output", re.IGNORECASE)
+_LABEL = re.compile(r"\W*(?:command|syntax|linux(?:/macos)?|example|input)\W*$", re.IGNORECASE)
+_FILE_NAME = re.compile(r"[\w./-]+\.(?:json|txt|ya?ml|xml|pem|sh|sql|csv|py|rego|dot)\b")
+_INTRODUCTION = re.compile(
+    r"^(?:in )?(?:the|this)(?: following)?(?: sample)?(?: `[^`]*`| [\w-]+)?(?: command| code)? "
+    r"(?:example|command|examples|commands|request)(?: command)?,? (?P<what>.+)$",
+    re.IGNORECASE,
+)
+_SKIPPED = re.compile(r"^(?:for (?:more|additional) information|see also|note:? the output)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _Example:
+    """What was read of one example so far."""
+
+    heading: str
+    prose: list[str]
+    command: str
+    line: int
+    output: str | None = None
+    files: list[tuple[str, str]] = field(default_factory=list)
+
+
+def list_items(config: SourceConfig) -> list[str]:
+    """Return the example files, sorted: ``awscli==1.46.3/awscli/examples/iam/create-user.rst``."""
+    files = list_files(config, (".rst",))
+    # a distribution holds other pages too
+    return [item for item in files if "/examples/" in item] if config.form == "packages" else files
+
+
+def read_item(config: SourceConfig, item: str) -> Iterator[Trajectory | Reject]:
+    """Yield one trajectory per example of a file, or a Reject that says which line could not be read and why."""
+    text = read_text(config, item)
+    if isinstance(text, Reject):
+        yield text
+        return
+    examples = list(_examples(list(read_blocks(text))))
+    if not examples:
+        yield reject(config, item, "file", "no command block that starts with `aws`")
+    for example in examples:
+        if problem := _problem(example):
+            yield reject(config, item, f"line {example.line}", problem)
+            continue
+        yield Trajectory(
+            messages=_messages(example),
+            tools=(SHELL,),
+            source=config.name,
+            origin=f"{item} line {example.line}",
+            license=config.license or locate(config, item)[0].license,
+        )
+
+
+def _examples(blocks: list[Block]) -> Iterator[_Example]:
+    heading, prose, current = "", [], None
+    previous = ""
+    for block in blocks:
+        if block.kind == "heading":
+            if current:
+                yield current
+            heading, prose, current, previous = re.sub(r"^Example\s*\d*\s*[:.-]?\s*", "", block.text), [], None, ""
+        elif block.kind == "paragraph":
+            previous = block.text
+            if current and _NO_OUTPUT.search(block.text):
+                current.output = ""
+            elif not (_OUTPUT_LABEL.search(block.text) and len(block.text) < 40 or _LABEL.fullmatch(block.text)):
+                prose.append(block.text)
+        elif _OUTPUT_LABEL.search(previous) and current:
+            current.output = "\n".join(filter(None, [current.output, block.text]))
+        elif _COMMAND.search(block.text):
+            if not _for_other_shell(block.text):
+                if current:
+                    yield current
+                current, prose = _Example(heading, prose, _one_line(block.text), block.line), []
+        elif name := _FILE_NAME.search(previous):
+            content = (name.group(), block.text)
+            if current:
+                current.files.append(content)
+            elif prose:
+                prose[-1] = f"{prose[-1].rstrip(': ')}:\n{block.text}\n"
+        elif current and current.output is None and not prose:
+            current.output = block.text
+    if current:
+        yield current
+
+
+def _for_other_shell(text: str) -> bool:
+    """Windows repeats of a command continue their lines with a caret or a backtick."""
+    return bool(re.search(r"[\^`]\s*$", text, re.MULTILINE)) and "\\\n" not in text
+
+
+def _one_line(text: str) -> str:
+    """Join continued lines, and drop prompts."""
+    return _COMMAND.sub("", re.sub(r"\s*\\[ ]*\n\s*", " ", text)).strip()
+
+
+def _problem(example: _Example) -> str | None:
+    if not (example.heading or example.prose):
+        return "command without heading or introduction: nothing says what was asked"
+    if example.command.endswith("\\"):
+        return "command ends in a continuation"
+    try:
+        shlex.split(example.command)
+    except ValueError as error:
+        return f"command is not valid shell: {error}"
+    return None
+
+
+def _messages(example: _Example) -> tuple[Message, ...]:
+    request, thought = _request(example)
+    messages = [
+        Message(role="user", content=request),
+        Message(role="assistant", content=thought, calls=(Call(name="shell", arguments={"command": example.command}),)),
+    ]
+    if example.output is not None:
+        messages.append(Message(role="tool", content=example.output or "(no output)"))
+    return tuple(messages)
+
+
+def _request(example: _Example) -> tuple[str, str]:
+    """Return what the user asks, and the rest of the introduction, which the assistant says."""
+    paragraphs = [plain(text.rstrip().removesuffix("::")) if "\n" not in text else text for text in example.prose]
+    paragraphs = [text for text in paragraphs if text and not _SKIPPED.match(text)]
+    what, rest = "", []
+    for paragraph in paragraphs:
+        sentence = first_sentence(paragraph)
+        match = None if what else _INTRODUCTION.match(sentence)
+        asked = imperative(match["what"]) if match else None
+        if asked:
+            what = capitalised(asked).rstrip(":.") + "."
+            paragraph = paragraph[len(sentence) :].lstrip(".: ")
+        if paragraph:
+            rest.append(paragraph)
+    if not what:
+        title = plain(example.heading).rstrip(":.")
+        what = capitalised(imperative(title) or title) + "." if title else rest.pop(0)
+    unsaid = _unsaid_options(example.command, " ".join([what, *rest]))
+    if unsaid:
+        what += f" Use {enumeration(unsaid)}."
+    files = [f"Contents of {name}:\n{content}" for name, content in example.files]
+    return "\n\n".join([what, *files]), " ".join(rest)
+
+
+def _unsaid_options(command: str, said: str) -> list[str]:
+    """Return ``name value`` for the options whose value the request does not mention: an assistant could not know them."""
+    words = shlex.split(command.split("\n")[0], posix=True) if _closed(command.split("\n")[0]) else shlex.split(command)
+    unsaid: list[str] = []
+    name, values = "", []
+    for word in [*words, "--"]:
+        if word.startswith("--") or word in ("|", ">", "&&", ";"):
+            value = " ".join(values)
+            if name and value and value not in said:
+                unsaid.append(f"{in_words(name)} `{value}`")
+            name, values = word.removeprefix("--") if word.startswith("--") else "", []
+        elif name:
+            values.append(word)
+    return unsaid
+
+
+def _closed(line: str) -> bool:
+    try:
+        shlex.split(line)
+    except ValueError:
+        return False
+    return True

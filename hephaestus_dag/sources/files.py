@@ -1,0 +1,37 @@
+"""Reads one file of a source as text, or says why not."""
+
+from hephaestus_dag.documents import Reject
+from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.distributions import locate
+
+
+def read_bytes(config: SourceConfig, item: str) -> bytes:
+    """Return the content of the file that an item names."""
+    root, file = locate(config, item)
+    return (root.folder / file).read_bytes()
+
+
+def read_text(config: SourceConfig, item: str) -> str | Reject:
+    """Return the text of the file that an item names, with ``\\n`` line ends, or the reason why it is set aside.
+
+    Set aside are files that are empty, not UTF-8, or larger than ``config.max_characters``.
+    """
+    content = read_bytes(config, item)
+    if len(content) > 4 * config.max_characters:  # no UTF-8 character is longer than four bytes
+        return reject(config, item, "file", f"too large: {len(content)} bytes, max_characters is {config.max_characters}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return reject(config, item, f"line {line}", f"not UTF-8: {error.reason} at byte {error.start}")
+    if not text.strip():
+        return reject(config, item, "file", "empty")
+    if len(text) > config.max_characters:
+        reason = f"too large: {len(text)} characters, max_characters is {config.max_characters}"
+        return reject(config, item, "file", reason)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def reject(config: SourceConfig, origin: str, position: str, reason: str) -> Reject:
+    """Set something aside."""
+    return Reject(source=config.name, origin=origin, position=position, reason=reason)

@@ -1,0 +1,32 @@
+"""The artifact store as a Dagster resource."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from hephaestus_dag.artifacts import Store
+
+
+class ArtifactStore(dg.ConfigurableResource):
+    """A folder of artifacts: ``$HEPHAESTUS_STORE``, or ``store`` in the current folder."""
+
+    root: str = Field(default="", description="Folder of the store; empty: $HEPHAESTUS_STORE, else ./store.")
+
+    @property
+    def path(self) -> Path:
+        """The folder, absolute."""
+        return Path(self.root or os.environ.get("HEPHAESTUS_STORE") or "store").absolute()
+
+    @property
+    def store(self) -> Store:
+        """The library's view of it."""
+        return Store(self.path)
+
+    @property
+    def cache(self) -> Path:
+        """Where converted models and environments are kept: made from packages, not part of any lineage."""
+        folder = self.path / ".cache"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
