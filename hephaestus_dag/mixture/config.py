@@ -1,7 +1,7 @@
 """Configuration of the tokenizer, of token stores, of mixtures and of instruction data."""
 
 import math
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -11,17 +11,22 @@ from hephaestus_dag.config import Config
 class TrainTokenizerConfig(Config):
     """A byte-level BPE trained on the corpus itself."""
 
-    kind: Literal["train"] = Field("train", description="Train a tokenizer")
     vocab_size: int = Field(8_192, ge=300, description="Entries of the vocabulary, special tokens included")
     sample_characters: int = Field(50_000_000, ge=1, description="Characters of text that the merges are learned from, at most")
     seed: int = Field(0, ge=0, description="Seed of the choice of sampled documents")
 
 
-class ModelTokenizerConfig(Config):
-    """The tokenizer of an existing model."""
+class TokenizerConfig(Config):
+    """Where the tokenizer comes from: trained on the corpus, or taken from a model."""
 
-    kind: Literal["model"] = Field("model", description="Take the tokenizer of a model")
-    model: str = Field(..., min_length=1, description="Folder or hub name of a model that has a fast tokenizer")
+    train: TrainTokenizerConfig | None = Field(None, description="Train a tokenizer with these settings")
+    model: str | None = Field(None, min_length=1, description="Folder or hub name of a model whose fast tokenizer is taken")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.train is None) == (self.model is None):
+            raise ValueError("tokenizer: give exactly one of train and model")
+        return self
 
 
 class TokenStoreConfig(Config):
@@ -72,7 +77,9 @@ class MixtureConfig(Config):
 class InstructionConfig(Config):
     """How trajectories become masked instruction sequences."""
 
-    num_examples: int = Field(..., ge=1, description="Examples taken, at most; fewer when synthetic_share cannot be met otherwise")
+    num_examples: int = Field(
+        ..., ge=1, description="Examples taken, at most; fewer when synthetic_share cannot be met otherwise"
+    )
     sequence_length: int = Field(..., ge=16, description="Tokens of one packed sequence")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="Share of examples made from schemas instead of recorded")
     heldout_share: float = Field(0.02, ge=0, lt=1, description="Share of examples kept out of training, chosen by id")

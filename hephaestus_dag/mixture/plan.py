@@ -45,23 +45,121 @@ def apportion(weights: Sequence[int], steps: int) -> np.ndarray:
     parts, period = len(weights), sum(weights)
     if parts == 1:
         return np.zeros(steps, np.uint16)
-    scale = 2 * parts - 2
+    # A part's next turn (its n-th, from 0) may start at step period (1 + scale n) / (scale weight) and is due at
+    # period (scale (n + 1) - 1) / (scale weight); `due` holds (scale (n + 1) - 1) / weight over the common denominator.
+    scale, common = 2 * parts - 2, math.lcm(*weights)
+    taken = [0] * parts
+    start = [-(-period // (scale * weight)) for weight in weights]
+    due = [(scale - 1) * (common // weight) for weight in weights]
+    stride = [scale * (common // weight) for weight in weights]
     pattern = np.empty(min(period, steps), np.uint16)
-    counts = [0] * parts
-    release = [-(-period // (scale * weight)) for weight in weights]
-    due = [Fraction(scale - 1, weight) for weight in weights]
-    # Fractions are exact but slow: each is compared as an integer over the common denominator when that stays small.
-    common = math.lcm(*weights)
-    deadline = [int(d * common) for d in due]
-    stride = [scale * common // weight for weight in weights]
-    indices = range(parts)
-    for step in range(len(pattern)):
+    for step in range(1, len(pattern) + 1):
         chosen, earliest = -1, 0
-        for i in indices:
-            if release[i] <= step + 1 and (chosen < 0 or deadline[i] < earliest):
-                chosen, earliest = i, deadline[i]
-        pattern[step] = chosen
-        counts[chosen] += 1
-        deadline[chosen] += stride[chosen]
-        release[chosen] = -(-period * (1 + scale * counts[chosen]) // (scale * weights[chosen]))
+        for part in range(parts):
+            if start[part] <= step and (chosen < 0 or due[part] < earliest):
+                chosen, earliest = part, due[part]
+        pattern[step - 1] = chosen
+        taken[chosen] += 1
+        due[chosen] += stride[chosen]
+        start[chosen] = -(-period * (1 + scale * taken[chosen]) // (scale * weights[chosen]))
     return np.resize(pattern, steps)
+
+
+def visits(unique: int, count: int, seed: Sequence[int]) -> np.ndarray:
+    """Return which window each of ``count`` visits to a stream takes, int64 of shape [count]: one permutation per epoch."""
+    epochs = [np.random.default_rng([*seed, epoch]).permutation(unique) for epoch in range(-(-count // unique))]
+    return np.concatenate(epochs)[:count] if epochs else np.empty(0, np.int64)
+
+
+def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Write sequences.npy and mixture.json for a token budget over the training streams of some token stores.
+
+    A component draws on every stream of its domain, in proportion to the streams' windows. A stream is visited in a
+    seeded order, another one each epoch. Returns the figures per component, as mixture.json has them.
+
+    Raises MixtureError when the stores do not fit together, or when a component would need more than ``max_epochs``.
+    """
+    length = config.sequence_length
+    opened = [TokenStore(store) for store in stores]
+    sources = _sources(config, opened)
+    total = config.tokens // length
+    shares = [Fraction(str(component.share)) for component in config.components]
+    denominator = math.lcm(*(share.denominator for share in shares))
+    component_of = apportion([int(share * denominator) for share in shares], total)
+
+    rows = np.empty(total, ROW)
+    figures: dict[str, dict[str, Any]] = {}
+    for index, component in enumerate(config.components):
+        places = np.flatnonzero(component_of == index)
+        members = [number for number, source in enumerate(sources) if source.component == component.domain]
+        unique = sum(sources[number].unique for number in members)
+        _check_repetition(config, component.domain, unique, len(places))
+        if len(places):
+            source_of = apportion([sources[number].unique for number in members], len(places))
+            for part, number in enumerate(members):
+                where = places[source_of == part]
+                rows["stream"][where] = number
+                rows["offset"][where] = visits(sources[number].unique, len(where), (config.seed, number)) * length
+        figures[component.domain] = {
+            "share": component.share,
+            "tokens": len(places) * length,
+            "sequences": len(places),
+            "unique_tokens": unique * length,
+            "epochs": round(len(places) / unique, 6) if unique else 0.0,
+        }
+
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "sequences.npy", rows)
+    head = {
+        "sequence_length": length,
+        "num_sequences": total,
+        "seed": config.seed,
+        "stores": [store.fingerprint for store in opened],
+        "streams": [
+            {"name": s.name, "store": s.store, "component": s.component, "dtype": s.dtype, "masked": s.masked} for s in sources
+        ],
+        "components": figures,
+    }
+    (folder / "mixture.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")
+    return {"num_sequences": total, "tokens": total * length, "components": figures}
+
+
+def _sources(config: MixtureConfig, stores: Sequence[TokenStore]) -> list[_Source]:
+    """Return the training streams that the components draw on, in the order of components, stores and names."""
+    if sizes := {store.vocab_size for store in stores} - {stores[0].vocab_size if stores else 0}:
+        raise MixtureError(
+            f"stores: vocabularies of {stores[0].vocab_size} and {sorted(sizes)} entries; tokenise all with one tokenizer"
+        )
+    sources = []
+    for component in config.components:
+        for index, store in enumerate(stores):
+            for name, stream in sorted(store.streams.items()):
+                if stream.domain != component.domain or stream.split != "train":
+                    continue
+                if stream.sequence_length not in (None, config.sequence_length):
+                    raise MixtureError(
+                        f"stream {name} of store {index} is packed for sequences of {stream.sequence_length} tokens; "
+                        f"set sequence_length to that, not to {config.sequence_length}, or pack it again"
+                    )
+                unique = max(stream.tokens - 1, 0) // config.sequence_length
+                if unique:
+                    sources.append(_Source(name, index, component.domain, unique, store.dtype.name, stream.masked))
+    return sources
+
+
+def _check_repetition(config: MixtureConfig, domain: str, unique: int, needed: int) -> None:
+    available = math.floor(unique * config.max_epochs + 1e-9)
+    if needed <= available:
+        return
+    length = config.sequence_length
+    allowed = int(config.tokens * available / needed)
+    remedy = (
+        f"add {domain} documents, lower tokens to {allowed:,} or the share of {domain}, "
+        f"or raise max_epochs to {math.ceil(100 * needed / unique) / 100:g}"
+        if unique
+        else f"no store has a training stream of {domain} as long as one sequence; add {domain} documents or shorten sequences"
+    )
+    raise MixtureError(
+        f"component {domain}: needs {needed * length:,} tokens, {available * length:,} are available "
+        f"({unique * length:,} unique, max_epochs {config.max_epochs:g}), {(needed - available) * length:,} short; {remedy}"
+    )

@@ -186,7 +186,9 @@ class StreamWriter:
         return stream, pa.table({name: columns[name] for name in LEDGER_SCHEMA.names}, LEDGER_SCHEMA)
 
 
-def write_store(folder: Path, vocab_size: int, writers: list[StreamWriter], sequence_length: int | None = None) -> dict[str, Stream]:
+def write_store(
+    folder: Path, vocab_size: int, writers: list[StreamWriter], sequence_length: int | None = None
+) -> dict[str, Stream]:
     """Close the streams and write ledger.parquet and store.json; return the streams by name."""
     closed = {writer.name: writer.close(sequence_length) for writer in sorted(writers, key=lambda w: w.name)}
     ledger = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *(table for _, table in closed.values())])

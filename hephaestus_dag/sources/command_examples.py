@@ -15,7 +15,7 @@ from hephaestus_dag.documents import Reject
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.distributions import list_files, locate
 from hephaestus_dag.sources.files import read_text, reject
-from hephaestus_dag.sources.phrasing import capitalised, enumeration, first_sentence, imperative, in_words, plain
+from hephaestus_dag.sources.phrasing import asked, capitalised, enumeration, first_sentence, imperative, in_words, plain
 from hephaestus_dag.sources.rst_blocks import Block, read_blocks
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 
@@ -31,14 +31,11 @@ SHELL: dict[str, Any] = {
 
 _COMMAND = re.compile(r"^(?:\$ |> |%> )?(?=aws )", re.MULTILINE)
 _OUTPUT_LABEL = re.compile(r"(?:^|\W)(?:output|result|response|returns(?: the following)?)\W*$", re.IGNORECASE)
-_NO_OUTPUT = re.compile(r"(?:command|example) (?:produces|returns|has|does not (?:produce|return)) (?:no|any) output", re.IGNORECASE)
+_NO_OUTPUT = re.compile(
+    r"(?:command|example) (?:produces|returns|has|does not (?:produce|return)) (?:no|any) output", re.IGNORECASE
+)
 _LABEL = re.compile(r"\W*(?:command|syntax|linux(?:/macos)?|example|input)\W*$", re.IGNORECASE)
 _FILE_NAME = re.compile(r"[\w./-]+\.(?:json|txt|ya?ml|xml|pem|sh|sql|csv|py|rego|dot)\b")
-_INTRODUCTION = re.compile(
-    r"^(?:in )?(?:the|this)(?: following)?(?: sample)?(?: `[^`]*`| [\w-]+)?(?: command| code)? "
-    r"(?:example|command|examples|commands|request)(?: command)?,? (?P<what>.+)$",
-    re.IGNORECASE,
-)
 _SKIPPED = re.compile(r"^(?:for (?:more|additional) information|see also|note:? the output)", re.IGNORECASE)
 
 
@@ -95,7 +92,7 @@ def _examples(blocks: list[Block]) -> Iterator[_Example]:
             previous = block.text
             if current and _NO_OUTPUT.search(block.text):
                 current.output = ""
-            elif not (_OUTPUT_LABEL.search(block.text) and len(block.text) < 40 or _LABEL.fullmatch(block.text)):
+            elif len(block.text) >= 40 or not (_OUTPUT_LABEL.search(block.text) or _LABEL.fullmatch(block.text)):
                 prose.append(block.text)
         elif _OUTPUT_LABEL.search(previous) and current:
             current.output = "\n".join(filter(None, [current.output, block.text]))
@@ -103,7 +100,8 @@ def _examples(blocks: list[Block]) -> Iterator[_Example]:
             if not _for_other_shell(block.text):
                 if current:
                     yield current
-                current, prose = _Example(heading, prose, _one_line(block.text), block.line), []
+                command, output = _command_and_output(block.text)
+                current, prose = _Example(heading, prose, command, block.line, output), []
         elif name := _FILE_NAME.search(previous):
             content = (name.group(), block.text)
             if current:
@@ -121,9 +119,14 @@ def _for_other_shell(text: str) -> bool:
     return bool(re.search(r"[\^`]\s*$", text, re.MULTILINE)) and "\\\n" not in text
 
 
-def _one_line(text: str) -> str:
-    """Join continued lines, and drop prompts."""
-    return _COMMAND.sub("", re.sub(r"\s*\\[ ]*\n\s*", " ", text)).strip()
+def _command_and_output(text: str) -> tuple[str, str | None]:
+    """Join continued lines, drop prompts, and part a command from output that stands in the same block."""
+    joined = re.sub(r"\s*\\[ ]*\n\s*|\s*\n\s*(?=--[a-z]|\| )", " ", text)
+    command, output = _COMMAND.sub("", joined).strip(), None
+    start = re.search(r"\n\s*[\[{]\s*$", command, re.MULTILINE)
+    if start and _closed(command[: start.start()]):
+        command, output = command[: start.start()].strip(), command[start.start() :].strip("\n")
+    return command, output
 
 
 def _problem(example: _Example) -> str | None:
@@ -131,11 +134,7 @@ def _problem(example: _Example) -> str | None:
         return "command without heading or introduction: nothing says what was asked"
     if example.command.endswith("\\"):
         return "command ends in a continuation"
-    try:
-        shlex.split(example.command)
-    except ValueError as error:
-        return f"command is not valid shell: {error}"
-    return None
+    return None if _closed(example.command) else "command is not valid shell: a quotation is not closed"
 
 
 def _messages(example: _Example) -> tuple[Message, ...]:
@@ -156,10 +155,8 @@ def _request(example: _Example) -> tuple[str, str]:
     what, rest = "", []
     for paragraph in paragraphs:
         sentence = first_sentence(paragraph)
-        match = None if what else _INTRODUCTION.match(sentence)
-        asked = imperative(match["what"]) if match else None
-        if asked:
-            what = capitalised(asked).rstrip(":.") + "."
+        if not what and (request := asked(sentence)):
+            what = request
             paragraph = paragraph[len(sentence) :].lstrip(".: ")
         if paragraph:
             rest.append(paragraph)
@@ -175,7 +172,8 @@ def _request(example: _Example) -> tuple[str, str]:
 
 def _unsaid_options(command: str, said: str) -> list[str]:
     """Return ``name value`` for the options whose value the request does not mention: an assistant could not know them."""
-    words = shlex.split(command.split("\n")[0], posix=True) if _closed(command.split("\n")[0]) else shlex.split(command)
+    first_line = command.partition("\n")[0]
+    words = shlex.split(first_line if _closed(first_line) else command)
     unsaid: list[str] = []
     name, values = "", []
     for word in [*words, "--"]:
@@ -189,9 +187,10 @@ def _unsaid_options(command: str, said: str) -> list[str]:
     return unsaid
 
 
-def _closed(line: str) -> bool:
+def _closed(command: str) -> bool:
+    """Return whether all quotations are closed."""
     try:
-        shlex.split(line)
+        shlex.split(command)
     except ValueError:
         return False
     return True

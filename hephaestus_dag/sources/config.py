@@ -13,7 +13,7 @@ from hephaestus_dag.sources.distributions import MissingPackageError, Root, find
 class SourceConfig(Config):
     """One source of documents: what kind it is, where it lies, and how much of it is taken."""
 
-    name: str = Field(description="Name of the source, unique in a recipe; every document carries it", pattern=r"^[a-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[a-z0-9_.-]+$", description="Name, unique in a recipe; every document carries it")
     kind: str = Field(description="Kind of source: a key of hephaestus_dag.sources.KINDS")
     location: str = Field(
         description="`package:<distribution>`, `packages` (those named in `packages`), `stdlib`, or a file, folder or glob, "

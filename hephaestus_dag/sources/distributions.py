@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -32,15 +32,13 @@ _SPDX_OF_CLASSIFIER = {
 }
 _SPDX_OF_WORDS = {
     "apache": "Apache-2.0",
-    "apache license": "Apache-2.0",
-    "apache license 2": "Apache-2.0",
-    "apache license version 2": "Apache-2.0",
-    "apache software license 2": "Apache-2.0",
+    "apache 2": "Apache-2.0",
     "bsd": "BSD-3-Clause",
-    "3-clause bsd license": "BSD-3-Clause",
-    "isc license": "ISC",
-    "mit license": "MIT",
-    "the bsd 2-clause license": "BSD-2-Clause",
+    "bsd 2 clause": "BSD-2-Clause",
+    "bsd 3 clause": "BSD-3-Clause",
+    "3 clause bsd": "BSD-3-Clause",
+    "isc": "ISC",
+    "mit": "MIT",
 }
 _SPDX = re.compile(r"(MIT|Apache-2\.0|BSD-[23]-Clause|ISC|MPL-2\.0|PSF-2\.0|0BSD)( (AND|OR|WITH) [\w.-]+)*")
 
@@ -141,7 +139,7 @@ def list_files(config: "SourceConfig", suffixes: tuple[str, ...]) -> list[str]:
     return sorted(root.item(file) for root in config.roots() for file in root.files() if file.endswith(suffixes))
 
 
-@lru_cache(maxsize=None)
+@cache
 def find_distribution(name: str) -> Distribution:
     """Return an installed distribution.
 
@@ -171,11 +169,11 @@ def _license(info: metadata.PackageMetadata) -> str:
     }
     if known:
         return " OR ".join(sorted(known))
-    plain = re.sub(r"(\.0)?( license)?$", "", words.lower())
-    return _SPDX_OF_WORDS.get(words.lower()) or _SPDX_OF_WORDS.get(plain) or "unknown"
+    plain = [word for word in re.findall(r"[a-z]+|[1-9]", words.lower()) if word not in ("the", "license", "software", "version")]
+    return _SPDX_OF_WORDS.get(" ".join(plain), "unknown")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _recorded(name: str) -> tuple[str, ...]:
     files = metadata.distribution(name).files
     if files is None:
@@ -204,5 +202,4 @@ def _found(folder: Path, pattern: str) -> Iterator[str]:
             relative = Path(place).relative_to(folder)
             yield from ((relative / file).as_posix() for file in files)
     else:
-        matches = glob.iglob(pattern, root_dir=folder, recursive=True)
-        yield from (PurePosixPath(match).as_posix() for match in matches if (folder / match).is_file())
+        yield from (match.relative_to(folder).as_posix() for match in folder.glob(pattern) if match.is_file())

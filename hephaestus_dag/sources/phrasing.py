@@ -5,22 +5,42 @@ import re
 from typing import Any
 
 _VERBS = frozenset(
-    "abort accept acknowledge activate add adjust allocate allow analyze apply approve archive assign associate assume "
-    "attach authorize begin block book bring build calculate call cancel change check choose claim classify clear clone "
-    "close commit compare complete compute configure confirm connect convert copy count create deactivate decline decode "
-    "decrease decrypt define delete deliver deploy deprecate deprovision deregister describe detach detect determine disable "
-    "disassociate disconnect display download edit enable encrypt end enter estimate evaluate exchange execute exit export "
-    "extend extract fetch filter find follow force forget generate get give grant group identify import increase initiate "
-    "insert inspect install invalidate invite invoke issue join launch leave like link list load lock log look make manage "
-    "mark match merge migrate modify monitor move mute obtain open order override pass patch pause permit pin play poll post "
-    "predict preview print promote provide provision publish purchase purge push put query read reboot rebuild receive "
-    "recognize record recover redeem redirect refresh register reject release reload remove rename render renew reopen "
-    "reorder replace replicate report request require reschedule resend reset resize resolve restart restore restrict resume "
-    "retire retrieve retry return reverse revert revoke rollback rotate run save scale scan schedule search select send set "
-    "share show shut sign simulate skip sort specify split start stop store stream submit subscribe suspend switch sync "
-    "synchronize tag take terminate test transcribe transfer translate trigger turn unarchive unassign unblock undelete "
-    "undeploy undo unfollow uninstall unlink unlock unmonitor unpin unpublish unregister unsubscribe untag update upgrade "
-    "upload upsert use validate verify view wait watch withdraw write".split()
+    re.findall(
+        r"[a-z-]+",
+        """
+        abort accept acknowledge activate add adjust allocate allow analyze apply approve archive assign associate assume
+        attach authorize backfill begin block book bring build calculate call cancel cause change check choose claim
+        classify clear clone close commit compare complete compose compute configure confirm connect contain continue
+        convert copy count create customize deactivate decline decode decrease decrypt define delete deliver deploy
+        deprecate deprovision deregister describe detach detect determine disable disassociate disconnect discover dismiss
+        display download edit emit enable encrypt end enroll ensure enter enumerate estimate evaluate exchange execute exit
+        export extend extract fail fetch filter finalize find fix flag follow force forget format freeze generate get give
+        grant group host identify import include increase index ingest initialize initiate insert inspect install invalidate
+        invite invoke issue join label launch leave like limit link list listen load lock log look make manage map mark mask
+        match merge migrate modify monitor move mute name navigate note notify obtain open optimize order override page
+        parse pass patch pause perform permit persist pin play poll post predict preview print process promote propose
+        protect provide provision prune publish purchase purge push put query raise rank rate re-encrypt reactivate read
+        reassign rebalance reboot rebuild receive recognize reconcile record recover redeem redirect reduce refresh refund
+        register reject relate release reload relocate remind remove rename render renew reopen reorder replace replicate
+        reply report request require reschedule resend reserve reset resize resolve respond restart restore restrict resume
+        retain retire retrieve retry return reverse revert review revoke rewrite roll rollback rotate route run sample save
+        scale scan schedule seal search select sell send serve set share show shut sign simulate skip snapshot sort source
+        specify split star start step stop store stream submit subscribe subtract suggest summarize supply suppress suspend
+        swap switch sync synchronize tag take terminate test toggle track train transcribe transfer transition translate
+        trigger trim truncate turn unarchive unassign unblock undelete undeploy undo unfollow uninstall unlike unlink unlock
+        unmask unmonitor unpin unpublish unregister unset unsubscribe unsuspend untag update upgrade upload upsert use
+        validate verify view vote wait warm watch whitelist withdraw write
+        """,
+    )
+)
+_LEAD_IN = re.compile(
+    r"^(?:to|you can|(?:can be )?used to|(?:shows?|demonstrates?|describes?)(?: you)? how to|(?:allows?|enables?) you to) ",
+    re.IGNORECASE,
+)
+_INTRODUCTION = re.compile(
+    r"^(?:in )?(?:the|this)(?: following)?(?: sample)?(?: `[^`]*`| [\w-]+)?(?: command| code)? "
+    r"(?:example|command|examples|commands|request|operation)(?: command)?,? (?P<what>.+)$",
+    re.IGNORECASE,
 )
 
 
@@ -56,7 +76,7 @@ def imperative(sentence: str) -> str | None:
 
     Returns None when it opens with anything else, so that a noun never passes for a verb.
     """
-    words = re.sub(r"^(?:to|you can|used to|can be used to) ", "", sentence, flags=re.IGNORECASE).split(" ")
+    words = _LEAD_IN.sub("", sentence).split(" ")
     first = 1 if len(words) > 1 and words[0].lower().endswith("ly") and words[0].lower() != "apply" else 0
     lower = words[first].lower()
     verb = lower if lower in _VERBS else base_form(lower)
@@ -64,9 +84,25 @@ def imperative(sentence: str) -> str | None:
         return None
     words[0], words[first] = words[0].lower(), verb
     for n, word in enumerate(words[:-2]):
-        if word in ("and", "or") and words[n + 1].endswith("s") and base_form(words[n + 1]) in _VERBS and words[n + 2].islower():
+        if (
+            word in ("and", "or")
+            and words[n + 1].endswith("s")
+            and base_form(words[n + 1]) in _VERBS
+            and words[n + 2].islower()
+        ):
             words[n + 1] = base_form(words[n + 1])
     return " ".join(words)
+
+
+def asked(sentence: str) -> str | None:
+    """Return what the introduction of an example asks for, as a sentence.
+
+    "This example creates a user with the specified name" gives "Create a user with the name."; None when it does not
+    open as introductions do.
+    """
+    match = _INTRODUCTION.match(sentence)
+    request = imperative(match["what"]) if match else None
+    return capitalised(re.sub(r"\b(the|an?) specified\b", r"\1", request)).rstrip(":.") + "." if request else None
 
 
 def capitalised(text: str) -> str:
@@ -75,7 +111,7 @@ def capitalised(text: str) -> str:
 
 
 def in_words(name: str) -> str:
-    """Return an identifier as words: ``DBInstanceIdentifier`` and ``db-instance-identifier`` give ``db instance identifier``."""
+    """Return an identifier as lower-case words: ``DBInstanceId`` and ``db-instance-id`` both give ``db instance id``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     return " ".join(re.split(r"[^A-Za-z0-9]+", spaced)).strip().lower() or name
 
@@ -83,7 +119,7 @@ def in_words(name: str) -> str:
 def value_in_words(value: Any) -> str:
     """Return a JSON value as somebody would write it in a request."""
     if isinstance(value, str):
-        return f'"{value}"'
+        return f"`{value}`"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and value and all(isinstance(item, (str, int, float)) for item in value):

@@ -1,0 +1,105 @@
+"""Seed corpus: tool documentation, function-calling trajectories, code and text (paper section 4.1)."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from assets.artifact import Build, CheckDeclaration, artifact
+from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.sources import KINDS
+from hephaestus_dag.sources.collect import Collected
+
+GROUP = "seed_corpus"
+READERS = tuple(KINDS.values())
+
+
+def sources_of(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return what the sources of a recipe section are: their settings, and the versions or hashes of their input."""
+    return {f"{name}.{source.name}": source.identity() for source in recipe.section(name)}
+
+
+def collected_report(collected: Collected, what: str) -> Report:
+    """Return the report of an artifact that holds freshly read documents."""
+    return Report(
+        headline=f"{collected.num_parsed:,} {what} parsed, {collected.num_documents:,} kept, {collected.num_rejects:,} set aside",
+        rows=collected.num_documents,
+        figures={
+            f"{what} parsed": collected.num_parsed,
+            "documents": collected.num_documents,
+            "characters": collected.num_characters,
+            "set aside": collected.num_rejects,
+            **{f"kind {kind}": count for kind, count in sorted(collected.by_kind.items())},
+        },
+        tables={
+            "sources": collected.sources,
+            "set aside because": [{"reason": r, "documents": n} for r, n in collected.reject_reasons.most_common(10)],
+            "sample": collected.sample[:9],
+        },
+    )
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet", "python"},
+    outside=partial(sources_of, name="seed_corpus.tool_documentation"),
+    programs=READERS,
+)
+def tool_documentation(build: Build) -> Report:
+    """Documentation of tools and APIs, one document per operation: name, description, parameters, returns."""
+    from hephaestus_dag.sources.collect import collect_documents
+
+    sources = build.recipe.seed_corpus.tool_documentation
+    return collected_report(collect_documents(sources, build.folder, build.pool.map, build.progress), "operations")
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet", "python"},
+    recipe=["seed_corpus.synthetic_calls"],
+    outside=partial(sources_of, name="seed_corpus.function_calling_trajectories"),
+    programs=READERS,
+)
+def function_calling_trajectories(build: Build) -> Report:
+    """Requests, the calls that answer them and what came back: recorded ones, and synthetic ones that say so."""
+    from hephaestus_dag.sources.collect import collect_trajectories
+    from hephaestus_dag.sources.synthetic_calls import synthesise_from_sources
+
+    config = build.recipe.seed_corpus
+    synthetic = synthesise_from_sources(config.tool_documentation, config.synthetic_calls)
+    return collected_report(
+        collect_trajectories(
+            config.function_calling_trajectories, synthetic, build.folder, build.pool.map, build.progress
+        ),
+        "recorded trajectories",
+    )
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet", "python"},
+    outside=partial(sources_of, name="seed_corpus.code_documents"),
+    programs=READERS,
+)
+def code_documents(build: Build) -> Report:
+    """Source code, one document per file."""
+    from hephaestus_dag.sources.collect import collect_documents
+
+    return collected_report(
+        collect_documents(build.recipe.seed_corpus.code_documents, build.folder, build.pool.map, build.progress), "files"
+    )
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet", "python"},
+    outside=partial(sources_of, name="seed_corpus.text_documents"),
+    programs=READERS,
+)
+def text_documents(build: Build) -> Report:
+    """General prose, which keeps the model able to read and write."""
+    from hephaestus_dag.sources.collect import collect_documents
+
+    return collected_report(
+        collect_documents(build.recipe.seed_corpus.text_documents, build.folder, build.pool.map, build.progress), "texts"
+    )

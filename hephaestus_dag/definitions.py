@@ -1,0 +1,32 @@
+"""The composition root: the recipe's assets, the resources, the jobs and the schedules."""
+
+import os
+
+import dagster as dg
+
+from assets.graph import dagster_assets, lineage_of
+from hephaestus_dag import automation
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_file import load_recipe
+from resources.compute import LocalPool
+from resources.launcher import LocalLauncher
+from resources.store import ArtifactStore
+from resources.trainer import DeepSpeedTrainer
+
+
+def definitions(recipe: Recipe) -> dg.Definitions:
+    """Return everything Dagster needs to run a recipe."""
+    execution = recipe.execution
+    return dg.Definitions(
+        assets=dagster_assets(lineage_of(recipe)),
+        resources={
+            "store": ArtifactStore(),
+            "compute": LocalPool(num_workers=execution.workers),
+            "trainer": DeepSpeedTrainer(launcher=LocalLauncher()),
+        },
+        jobs=automation.jobs(execution),
+        schedules=automation.schedules(execution),
+    )
+
+
+defs = definitions(load_recipe(os.environ.get("HEPHAESTUS_RECIPE", "laptop")))
