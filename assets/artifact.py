@@ -45,6 +45,8 @@ class Build:
     work: Path
     """Survives an interrupted build."""
     inputs: Mapping[str, Artifact]
+    earlier: list[Path]
+    """Whole artifacts of the same asset with other fingerprints, newest last."""
     cache: Path
     """Converted models and environments made from packages."""
     log: Callable[[str], None]
@@ -72,6 +74,13 @@ class Build:
         if now - self._last_log >= SECONDS_BETWEEN_LOG_LINES:
             self._last_log = now
             self.log(f"{done:,} of {total:,}")
+
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        """Pass on one line of a training job's metrics."""
+        if "loss" in metrics:
+            step, loss, speed = metrics["step"], metrics["loss"], metrics["tokens_per_second"]
+            events.emit("progress", self.key, note=f"step {step:,} loss {loss:.3f} {speed:,.0f} tokens/s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +192,7 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
             folder=workspace.folder,
             work=workspace.work,
             inputs={name: _open_input(store, lineage.identity(name)) for name in asset.inputs},
+            earlier=store.earlier(identity),
             cache=resource.cache,
             log=log,
             resources=context.resources,
@@ -274,7 +284,7 @@ def _metadata(built: Built) -> dict[str, Any]:
     if report.rows is not None:
         metadata["dagster/row_count"] = report.rows
     for title, rows in report.tables.items():
-        metadata[title] = dg.MetadataValue.table([dg.TableRecord(_flat(row)) for row in rows]) if rows else "empty"
+        metadata[title] = dg.MetadataValue.table(_records(rows)) if rows else "empty"
     for title, name in report.pictures.items():
         picture = base64.b64encode((artifact.path / name).read_bytes()).decode()
         metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{picture})")
@@ -291,5 +301,11 @@ def _metadata(built: Built) -> dict[str, Any]:
     return metadata
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
-    return {name: value if isinstance(value, (str, int, float, bool)) else canonical_json(value) for name, value in row.items()}
+def _records(rows: list[dict[str, Any]]) -> list[dg.TableRecord]:
+    """Return rows for the UI: every row with every column, and nothing but plain values."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [dg.TableRecord({name: _plain(row.get(name, "")) for name in columns}) for row in rows]
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, (str, int, float, bool)) else canonical_json(value)

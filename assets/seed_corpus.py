@@ -1,7 +1,7 @@
 """Seed corpus: tool documentation, function-calling trajectories, code and text (paper section 4.1)."""
 
-from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from assets.artifact import Build, CheckDeclaration, artifact
@@ -12,6 +12,9 @@ from hephaestus_dag.sources.collect import Collected
 
 GROUP = "seed_corpus"
 READERS = tuple(KINDS.values())
+CURATION_CHECK = CheckDeclaration(
+    name="removed_share_is_plausible", description="Curation did not remove an implausible share of the documents."
+)
 
 
 def sources_of(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -22,7 +25,8 @@ def sources_of(recipe: Recipe, name: str) -> dict[str, Any]:
 def collected_report(collected: Collected, what: str) -> Report:
     """Return the report of an artifact that holds freshly read documents."""
     return Report(
-        headline=f"{collected.num_parsed:,} {what} parsed, {collected.num_documents:,} kept, {collected.num_rejects:,} set aside",
+        headline=f"{collected.num_parsed:,} {what} parsed, {collected.num_documents:,} kept, "
+        f"{collected.num_rejects:,} set aside",
         rows=collected.num_documents,
         figures={
             f"{what} parsed": collected.num_parsed,
@@ -68,9 +72,7 @@ def function_calling_trajectories(build: Build) -> Report:
     config = build.recipe.seed_corpus
     synthetic = synthesise_from_sources(config.tool_documentation, config.synthetic_calls)
     return collected_report(
-        collect_trajectories(
-            config.function_calling_trajectories, synthetic, build.folder, build.pool.map, build.progress
-        ),
+        collect_trajectories(config.function_calling_trajectories, synthetic, build.folder, build.pool.map, build.progress),
         "recorded trajectories",
     )
 
@@ -102,4 +104,56 @@ def text_documents(build: Build) -> Report:
 
     return collected_report(
         collect_documents(build.recipe.seed_corpus.text_documents, build.folder, build.pool.map, build.progress), "texts"
+    )
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet"},
+    inputs=[
+        "tool_documentation",
+        "function_calling_trajectories",
+        "code_documents",
+        "text_documents",
+        "benchmark_items",
+    ],
+    recipe=["seed_corpus.curation"],
+    checks=[CURATION_CHECK],
+)
+def seed_corpus(build: Build) -> Report:
+    """The seed corpus: all four kinds of documents, without copies, without benchmark text, with their licences."""
+    folders = [build.input(key) for key in build.inputs if key != "benchmark_items"]
+    return curated(build, folders, frozenset())
+
+
+def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
+    """Curate documents into the build's folder, leaving out what is known already."""
+    from hephaestus_dag.curation.decontamination import BenchmarkIndex
+    from hephaestus_dag.curation.figure import waterfall_figure
+    from hephaestus_dag.curation.pipeline import curate, curation_steps
+    from hephaestus_dag.documents import count_documents, domain_table, read_documents
+
+    config = build.recipe.seed_corpus.curation
+    steps = curation_steps(config, BenchmarkIndex.load(build.input("benchmark_items") / "index"), known)
+    batches = (batch for folder in folders for batch in read_documents(folder))
+    counts = curate(batches, build.folder, steps, build.progress, sum(map(count_documents, folders)))
+    (build.folder / "waterfall.png").write_bytes(waterfall_figure(counts))
+    return Report(
+        headline=f"{counts.kept:,} of {counts.read:,} documents kept, {counts.kept_characters / 1e6:,.1f} MB of text",
+        rows=counts.kept,
+        figures={
+            "documents read": counts.read,
+            "documents": counts.kept,
+            "characters": counts.kept_characters,
+            **{f"removed by {step.step}": step.removed for step in counts.steps},
+        },
+        tables={"documents": domain_table(build.folder)},
+        pictures={"what curation removed": "waterfall.png"},
+        checks=[
+            Check(
+                name=CURATION_CHECK.name,
+                passed=counts.removed_share <= config.max_removed_share,
+                detail=f"{counts.removed_share:.1%} removed, at most {config.max_removed_share:.0%} is plausible",
+            )
+        ],
     )

@@ -181,12 +181,27 @@ class Store:
             return [str(error)]
         return []
 
+    def earlier(self, identity: Identity) -> list[Path]:
+        """Return the whole artifacts of the same asset with other fingerprints, oldest first."""
+        found = []
+        for folder in self._finished(identity.key):
+            try:
+                if read_artifact(folder).fingerprint != identity.fingerprint:
+                    found.append(folder)
+            except DamagedArtifactError:
+                continue
+        return found
+
+    def _finished(self, key: str) -> list[Path]:
+        manifests = (self.root / key).glob(f"[0-9a-f]*/{MANIFEST}")
+        return [path.parent for path in sorted(manifests, key=lambda path: path.stat().st_mtime)]
+
     def _why(self, identity: Identity) -> list[str]:
-        manifests = sorted((self.root / identity.key).glob(f"[0-9a-f]*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-        if not manifests:
+        folders = self._finished(identity.key)
+        if not folders:
             return ["first build"]
         try:
-            before = _read_manifest(manifests[-1].parent)["identity"]
+            before = _read_manifest(folders[-1])["identity"]
         except DamagedArtifactError as error:
             return [str(error)]
         return differences(before, asdict(identity)) or ["the artifact was removed"]

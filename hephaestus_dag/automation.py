@@ -1,6 +1,7 @@
 """Jobs and schedules."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from hephaestus_dag.recipe import ExecutionConfig
 
@@ -17,7 +18,7 @@ def executor(config: ExecutionConfig) -> dg.ExecutorDefinition:
     )
 
 
-def jobs(config: ExecutionConfig) -> list[dg.UnresolvedAssetJobDefinition]:
+def jobs(config: ExecutionConfig) -> list[UnresolvedAssetJobDefinition]:
     """Return the jobs: everything, and the part that the schedule re-runs."""
     run_here = executor(config)
     retrieval = dg.AssetSelection.groups(*RETRIEVAL_GROUPS)

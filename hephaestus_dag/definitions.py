@@ -22,7 +22,7 @@ def definitions(recipe: Recipe) -> dg.Definitions:
         resources={
             "store": ArtifactStore(),
             "compute": LocalPool(num_workers=execution.workers),
-            "trainer": DeepSpeedTrainer(launcher=LocalLauncher()),
+            "trainer": DeepSpeedTrainer(launcher=LocalLauncher(), **execution.launcher.model_dump()),
         },
         jobs=automation.jobs(execution),
         schedules=automation.schedules(execution),

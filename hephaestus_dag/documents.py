@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -161,3 +162,18 @@ def read_documents(folder: Path, columns: Sequence[str] | None = None, batch_siz
 def read_document_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all documents of a folder as one table."""
     return ds.dataset(document_files(folder)).to_table(columns=list(columns) if columns else None)
+
+
+def count_documents(folder: Path) -> int:
+    """Return the number of documents in a folder."""
+    return ds.dataset(document_files(folder)).count_rows()
+
+
+def domain_table(folder: Path) -> list[dict[str, int | str]]:
+    """Return documents and characters of a folder by domain, kind, source and licence, as rows."""
+    query = """
+        SELECT domain, kind, source, license, count(*) AS documents, sum(length(text))::BIGINT AS characters
+        FROM read_parquet(?) GROUP BY ALL ORDER BY ALL
+    """
+    with duckdb.connect() as connection:
+        return connection.execute(query, [document_files(folder)]).to_arrow_table().to_pylist()

@@ -12,17 +12,18 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CONVERSION = 1  # Raise it when the conversion below would write other bytes for the same package.
 
 HUB_NAME = re.compile(r"(?:hf://)?(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 HUB_FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.jinja")
+MACHINE_KEYS = ("_name_or_path", "name_or_path", "gguf_file", "is_local", "local_files_only")
 IDENTITY_FILES = ("config.json", "generation_config.json", "tokenizer*", "*.safetensors", "*.bin", "chat_template.jinja")
 
 
@@ -144,10 +145,11 @@ def convert_gguf(source: Path, target: Path, hint: str = "pip install gguf") -> 
         raise ModuleNotFoundError(f"reading {source.name} needs the package gguf: pip install gguf (the model itself: {hint})")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    staging.chmod(0o755)
     try:
         write_converted(source, staging)
         try:
-            os.rename(staging, target)
+            staging.rename(target)
         except OSError:  # Another process was faster; its folder holds the same bytes.
             if not (target / "config.json").is_file():
                 raise
@@ -167,14 +169,13 @@ def write_converted(source: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     config = loaded.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
+    vars(config).pop("quantization_config", None)
     config.dtype = torch.bfloat16
     config.name_or_path = ""
-    model = type(loaded)(config)
+    model: Any = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
-    model = model.to(torch.bfloat16)
+    model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -191,5 +192,5 @@ def drop_machine_paths(folder: Path) -> None:
     """Remove what the JSON files say about where the model was loaded from, so that every machine writes the same bytes."""
     for path in sorted(folder.glob("*config.json")):
         content = json.loads(path.read_text())
-        kept = {key: value for key, value in content.items() if key not in ("_name_or_path", "name_or_path", "gguf_file")}
+        kept = {key: value for key, value in content.items() if key not in MACHINE_KEYS}
         path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")

@@ -53,13 +53,16 @@ class MixtureSection(Config):
 
     tokenizer: TokenizerConfig = Field(description="Trained on the corpus, or a model's own")
     token_store: TokenStoreConfig = Field(description="Held-out share and caps")
-    agent_ratio: float | Literal["fitted"] = Field(description="Share of agent tokens in Stage I, or `fitted`: the law's optimum")
+    agent_ratio: float | Literal["fitted"] = Field(
+        description="Share of agent tokens in Stage I, or `fitted`: the law's optimum"
+    )
     code_share_of_rest: float = Field(ge=0, le=1, description="Share of code in what is not agent data; the rest is text")
     stage1_tokens: int = Field(ge=1, description="Training tokens of Stage I")
     stage2_tokens: int = Field(ge=1, description="Training tokens of Stage II")
     stage2_components: tuple[Component, ...] = Field(description="Shares of the seed corpus in Stage II, replay included")
     sequence_length: int = Field(ge=16, description="Tokens of one training sequence")
     max_epochs: float = Field(gt=0, description="Times that a domain's tokens may repeat in one stage, at most")
+    stage3_epochs: float = Field(gt=0, description="Times that the instruction data are shown in Stage III")
     seed: int = Field(default=0, ge=0, description="Seed of the order of sequences")
     instruction: InstructionConfig = Field(description="Instruction data of Stage III")
 
@@ -206,7 +209,9 @@ class Recipe(Config):
             for i, source in enumerate(sources):
                 problems += [((*path, i), text) for text in check_available(source)]
                 if source.name in names:
-                    problems.append(((*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name"))
+                    problems.append(
+                        ((*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name")
+                    )
                 names.add(source.name)
         return problems
 

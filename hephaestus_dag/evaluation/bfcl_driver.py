@@ -21,6 +21,8 @@ import os
 import sys
 import tempfile
 import types
+import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +41,23 @@ def load_official() -> types.SimpleNamespace:
     stub = types.ModuleType("bfcl_eval.constants.model_config")
     stub.MODEL_CONFIG_MAPPING = AnyModel()  # type: ignore[attr-defined]
     sys.modules[stub.__name__] = stub
-    from bfcl_eval import utils
-    from bfcl_eval.constants.enums import Language, ReturnFormat
-    from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker
-    from bfcl_eval.model_handler.utils import default_decode_ast_prompting, system_prompt_pre_processing_chat_model
-
+    enums = import_module("bfcl_eval.constants.enums")
+    handler = import_module("bfcl_eval.model_handler.utils")
     return types.SimpleNamespace(
-        utils=utils,
-        Language=Language,
-        ReturnFormat=ReturnFormat,
-        check=ast_checker,
-        decode=default_decode_ast_prompting,
-        add_system_prompt=system_prompt_pre_processing_chat_model,
+        utils=import_module("bfcl_eval.utils"),
+        Language=enums.Language,
+        ReturnFormat=enums.ReturnFormat,
+        check=import_module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker,
+        decode=handler.default_decode_ast_prompting,
+        add_system_prompt=handler.system_prompt_pre_processing_chat_model,
     )
 
 
 def load_sandbox() -> types.ModuleType:
     """Import the module beside this one without putting this folder on the search path: its names would shadow others."""
     spec = importlib.util.spec_from_file_location("sandbox", Path(__file__).with_name("sandbox.py"))
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules["sandbox"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -152,8 +152,10 @@ def score(official: types.SimpleNamespace, replies: list[dict[str, Any]]) -> tup
     Raises ValueError when a reply names no known item.
     """
     sandbox = load_sandbox()
-    for language in ("python", "java", "javascript"):  # whatever loads lazily has to load before the children lock down
-        official.decode("[A.f(a=1, b=2)]", official.ReturnFormat(language), False)
+    # Whatever loads lazily has to load before the children lock down; the identifier makes the parser load unicodedata.
+    for language in ("python", "java", "javascript"):
+        official.decode("[A.f(año=1, b=2)]", official.ReturnFormat(language), False)
+    warnings.simplefilter("ignore")  # showing a warning about the text would read files
     texts = [{**reply, "reply": reply["reply"][: MAX_REPLY_CHARACTERS + 1]} for reply in replies]
     outcomes = list(sandbox.run_isolated(lambda reply: decode_reply(official, reply), texts))
 

@@ -1,5 +1,6 @@
 """What is evaluated, on how many items, and with which limits."""
 
+import math
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
@@ -27,16 +28,18 @@ BFCL_CATEGORIES: tuple[str, ...] = (
 class BfclConfig(Config):
     """The Berkeley Function-Calling Leaderboard, single turn, prompting mode."""
 
-    categories: tuple[str, ...] = Field(BFCL_CATEGORIES, description="categories to run, by their official names")
+    categories: tuple[str, ...] = Field(default=BFCL_CATEGORIES, description="categories to run, by their official names")
     items_per_category: int | None = Field(
-        None, ge=1, description="items drawn from each category; the whole category when it has fewer, or when null"
+        default=None, ge=1, description="items drawn from each category; the whole category when it has fewer, or when null"
     )
-    seed: int = Field(0, description="seed of the draw; a larger draw with the same seed contains the smaller one")
-    max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens")
+    seed: int = Field(default=0, description="seed of the draw; a larger draw with the same seed contains the smaller one")
+    max_new_tokens: int = Field(default=256, ge=1, description="longest reply in tokens")
     max_prompt_tokens: int | None = Field(
-        None, ge=1, description="prompts longer than this many tokens fail as too long; null: only the model's context counts"
+        default=None,
+        ge=1,
+        description="longest prompt in tokens, longer ones fail; null: only the model's context counts",
     )
-    batch_size: int = Field(16, ge=1, description="prompts generated together")
+    batch_size: int = Field(default=16, ge=1, description="prompts generated together")
 
     @field_validator("categories")
     @classmethod
@@ -53,34 +56,38 @@ class BenchmarkLossConfig(Config):
     """Bits per byte of reference answers and of held-out documents."""
 
     items_per_category: int | None = Field(
-        None, ge=1, description="BFCL reference answers scored in each category that has answers; null: all of them"
+        default=None, ge=1, description="BFCL reference answers scored in each category that has answers; null: all of them"
     )
     heldout_tokens: int = Field(
-        100_000, ge=0, description="tokens scored of each held-out stream, rounded up to whole documents; 0 leaves them out"
+        default=100_000,
+        ge=0,
+        description="tokens scored of each held-out stream, in whole documents; 0 leaves them out",
     )
     max_tokens: int = Field(
-        2048, ge=2, description="longest sequence in tokens; longer answers are left out and counted, documents are cut into windows"
+        default=2048,
+        ge=2,
+        description="longest sequence in tokens; longer answers are left out and counted, documents are cut into windows",
     )
-    batch_size: int = Field(16, ge=1, description="sequences scored together")
-    seed: int = Field(0, description="seed of the draw of reference answers")
+    batch_size: int = Field(default=16, ge=1, description="sequences scored together")
+    seed: int = Field(default=0, description="seed of the draw of reference answers")
 
 
 class EvaluationConfig(Config):
     """Everything that is measured of each variant."""
 
-    bfcl: BfclConfig = Field(BfclConfig(), description="function calling")
-    benchmark_loss: BenchmarkLossConfig = Field(BenchmarkLossConfig(), description="loss on answers and held-out documents")
+    bfcl: BfclConfig = Field(default=BfclConfig(), description="function calling")
+    benchmark_loss: BenchmarkLossConfig = Field(default=BenchmarkLossConfig(), description="loss on answers and documents")
     reference_variant: str | None = Field(
-        None, description="variant that the others are compared with, item by item; null: the first of the report"
+        default=None, description="variant that the others are compared with, item by item; null: the first of the report"
     )
-    bootstrap_samples: int = Field(2_000, ge=100, description="resamples, or posterior draws, behind each interval")
-    confidence: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals, between 0 and 1")
+    bootstrap_samples: int = Field(default=2_000, ge=100, description="resamples, or posterior draws, behind each interval")
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="coverage of the intervals, between 0 and 1")
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
         if self.bootstrap_samples * (1 - self.confidence) < 20:
             raise ValueError(
                 "bootstrap_samples: too few draws fall outside the interval; raise it to at least "
-                f"{int(20 / (1 - self.confidence)) + 1} for confidence {self.confidence}"
+                f"{math.ceil(20 / (1 - self.confidence))} for confidence {self.confidence}"
             )
         return self

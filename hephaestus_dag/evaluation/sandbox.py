@@ -115,9 +115,7 @@ def lock_down(limits: Limits) -> list[str]:
     return protections
 
 
-def run_isolated(
-    function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits | None = None
-) -> Iterator[Outcome]:
+def run_isolated(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits | None = None) -> Iterator[Outcome]:
     """Yield one outcome per task, in order, of ``function(task)`` run in locked-down child processes.
 
     ``function`` returns a JSON value, and gets its data and modules from the moment of the call: a child can load nothing.
@@ -213,18 +211,17 @@ def _work(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, 
         used = resource.getrusage(resource.RUSAGE_SELF)
         soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        outcome: dict[str, Any] = {}
         _watch.executed, _watch.refused = False, None
         try:
             _watch.armed = True
-            outcome["value"] = function(task)
+            text = json.dumps({"value": function(task)})
         except BaseException as error:  # also SystemExit: the text must not end the run
-            outcome["stopped"] = f"{type(error).__name__}: {error}"[:500]
+            text = json.dumps({"stopped": f"{type(error).__name__}: {error}"[:500]})
         finally:
             _watch.armed = False
         if _watch.refused:
-            outcome = {"stopped": f"tried what is not allowed: {_watch.refused}"}
-        line = json.dumps(outcome).encode() + b"\n"
+            text = json.dumps({"stopped": f"tried what is not allowed: {_watch.refused}"})
+        line = text.encode() + b"\n"
         while line:
             line = line[os.write(output, line) :]
         if _watch.executed or _watch.refused:

@@ -1,4 +1,4 @@
-"""Conversations with tools as tokens: the one way in which training and evaluation write them."""
+"""Conversations with tools as tokens, and which of them an assistant has to produce."""
 
 import json
 import re
@@ -80,14 +80,15 @@ class ChatRenderer:
         contents = self._plain.encode_batch_fast([system, *map(turn_text, turns)], add_special_tokens=False)
 
         pieces: list[tuple[list[int], int]] = [(self._encode_template(around[0]), 0)]
-        for role, content, text in zip(roles, contents, around[1:], strict=True):
-            end = self._turn_end if role == "assistant" else ""
-            if not text.startswith(end):
+        for role, content, before, after in zip(roles, contents, around[:-1], around[1:], strict=True):
+            start, end = (self._turn_start, self._turn_end) if role == "assistant" else ("", "")
+            if not before.endswith(start) or not after.startswith(end):
                 raise ValueError(
-                    f"the chat template ends an assistant turn with {text[:40]!r} here, and with {end!r} elsewhere"
+                    f"the chat template wraps an assistant turn in {before[-40:]!r} and {after[:40]!r}, "
+                    f"but prompts for one with {start!r} and ends one with {end!r}; use another"
                 )
             pieces.append((content.ids, int(role == "assistant")))
-            pieces += [(self._encode_template(end), 1), (self._encode_template(text.removeprefix(end)), 0)]
+            pieces += [(self._encode_template(end), 1), (self._encode_template(after.removeprefix(end)), 0)]
         return (
             np.concatenate([np.array(ids, np.int64) for ids, _ in pieces]),
             np.repeat(np.array([target for _, target in pieces], np.uint8), [len(ids) for ids, _ in pieces]),
@@ -100,11 +101,6 @@ class ChatRenderer:
         pieces = re.split("\ue000(\\d+)\ue001", text)
         if pieces[1::2] != [str(index) for index in range(len(roles))]:
             raise ValueError(f"the chat template does not show the turns {list(roles)} once each and in order; use another")
-        for role, before in zip(roles, pieces[0::2], strict=False):
-            if role == "assistant" and hasattr(self, "_turn_start") and not before.endswith(self._turn_start):
-                raise ValueError(
-                    f"the chat template opens an assistant turn with {before[-40:]!r} but asks for one with {self._turn_start!r}"
-                )
         return pieces[0::2]
 
     def _encode_template(self, text: str) -> list[int]:

@@ -13,13 +13,13 @@ import numpy as np
 
 from hephaestus_dag.documents import Reject, document_files, write_rejects
 from hephaestus_dag.mixture.chat import ChatRenderer, render_chat, system_prompt, turn_text
-from hephaestus_dag.mixture.config import InstructionConfig
-from hephaestus_dag.mixture.plan import apportion
-from hephaestus_dag.mixture.store import MixtureError, StreamWriter, is_heldout, token_dtype, write_store
+from hephaestus_dag.mixture.config import Component, InstructionConfig, MixtureConfig
+from hephaestus_dag.mixture.plan import apportion, plan_mixture
+from hephaestus_dag.mixture.store import MixtureError, StreamWriter, TokenStore, is_heldout, token_dtype, write_store
 from hephaestus_dag.mixture.tokenizer import load_tokenizer
 from hephaestus_dag.trajectories import Message, messages_from_json
 
-__all__ = ["build_instructions", "render_chat", "system_prompt"]
+__all__ = ["build_instructions", "plan_instructions", "render_chat", "system_prompt"]
 
 DOMAIN = "instruction"
 OPEN_BLOCKS = 64
@@ -95,6 +95,27 @@ def build_instructions(
     }
 
 
+def plan_instructions(store: Path, epochs: float, seed: int, folder: Path) -> dict[str, Any]:
+    """Plan a mixture that shows the packed sequences of an instruction store ``epochs`` times; at least one sequence.
+
+    Returns what `plan_mixture` does. Raises MixtureError when every example was held out.
+    """
+    stream = TokenStore(store).streams[DOMAIN]
+    length = stream.sequence_length
+    if length is None or not stream.tokens:
+        raise MixtureError("the instruction store has no training sequence; lower heldout_share or add examples")
+    unique = (stream.tokens - 1) // length
+    sequences = max(1, round(unique * epochs))
+    config = MixtureConfig(
+        tokens=sequences * length,
+        sequence_length=length,
+        components=(Component(domain=DOMAIN, share=1),),
+        max_epochs=sequences / unique,
+        seed=seed,
+    )
+    return plan_mixture(config, [store], folder)
+
+
 def _kinds(config: InstructionConfig) -> list[int]:
     """Return the kind of each example to take: 0 recorded, 1 synthetic."""
     share = config.synthetic_share
@@ -112,7 +133,7 @@ def _trajectories(
     kept = "AND id IN (SELECT id FROM read_parquet($documents))" if documents else ""
     query = f"""
         SELECT DISTINCT ON (md5($seed || id), id) id, source, tools, messages FROM read_parquet($files)
-        WHERE synthetic = $synthetic {kept} ORDER BY md5($seed || id), id
+        WHERE synthetic = $synthetic {kept} ORDER BY md5($seed || id), id, source, messages
     """
     values = {"files": files, "seed": f"{seed}:", "synthetic": synthetic} | ({"documents": documents} if documents else {})
     with duckdb.connect() as connection:

@@ -123,7 +123,7 @@ class MixtureLoader:
         length, found = self.sequence_length, []
         for stream in range(len(self.streams)):
             ledger, offsets, ends = self._ledger(stream)
-            for index in np.flatnonzero(pc.equal(ledger["document_id"], document_id).to_numpy()):
+            for index in np.flatnonzero(pc.call_function("equal", [ledger["document_id"], document_id]).to_numpy()):
                 # A window holds one token more than it advances, so it may start up to a whole length before the document.
                 shows = (self._rows["offset"] + length >= offsets[index]) & (self._rows["offset"] < ends[index])
                 found.append(np.flatnonzero(shows & (self._rows["stream"] == stream)))

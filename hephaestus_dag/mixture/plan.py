@@ -126,10 +126,9 @@ def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path) ->
 
 def _sources(config: MixtureConfig, stores: Sequence[TokenStore]) -> list[_Source]:
     """Return the training streams that the components draw on, in the order of components, stores and names."""
-    if sizes := {store.vocab_size for store in stores} - {stores[0].vocab_size if stores else 0}:
-        raise MixtureError(
-            f"stores: vocabularies of {stores[0].vocab_size} and {sorted(sizes)} entries; tokenise all with one tokenizer"
-        )
+    sizes = sorted({store.vocab_size for store in stores})
+    if len(sizes) > 1:
+        raise MixtureError(f"stores: vocabularies of {sizes} entries; tokenise all documents with one tokenizer")
     sources = []
     for component in config.components:
         for index, store in enumerate(stores):

@@ -138,7 +138,10 @@ class StreamWriter:
 
     def __init__(self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False) -> None:
         self.name = stream_name(domain, split)
-        self.domain, self.split, self.dtype, self.masked = domain, split, dtype, masked
+        self.domain = domain
+        self.split: Split = split
+        self.dtype = dtype
+        self.masked = masked
         self.tokens = self.documents = self.bytes = self.target_tokens = 0
         self.ledger: dict[str, list] = {"document_id": [], "offset": [], "length": []}
         self._hash = hashlib.sha256()

@@ -40,8 +40,8 @@ def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig, folder: 
     tokenizer.train_from_iterator(sample, trainer)
     if tokenizer.get_vocab_size() < config.vocab_size:
         raise ValueError(
-            f"tokenizer: {sample.characters:,} characters give {tokenizer.get_vocab_size():,} entries, not {config.vocab_size:,}; "
-            "lower vocab_size or add text"
+            f"tokenizer: {sample.characters:,} characters of text give {tokenizer.get_vocab_size():,} entries, "
+            f"not {config.vocab_size:,}; lower vocab_size or add text"
         )
 
     wrapped = PreTrainedTokenizerFast(
@@ -49,6 +49,7 @@ def train_tokenizer(texts: Iterable[str], config: TrainTokenizerConfig, folder: 
         eos_token=END_OF_TEXT,
         pad_token=END_OF_TEXT,
         unk_token=END_OF_TEXT,
+        extra_special_tokens=[TURN_START, TURN_END],
         clean_up_tokenization_spaces=False,
     )
     wrapped.chat_template = CHAT_TEMPLATE
@@ -69,6 +70,20 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: the tokenizer has no eos_token; set it in tokenizer_config.json")
     return tokenizer
+
+
+def copy_tokenizer(model_folder: Path, folder: Path) -> dict[str, Any]:
+    """Save the tokenizer of a model, and nothing else of it; where it has no padding token, end-of-text pads.
+
+    Raises ValueError when it has no chat template: instruction data could not be written with it.
+    """
+    tokenizer = load_tokenizer(model_folder)
+    if not tokenizer.chat_template:
+        raise ValueError(f"{model_folder}: the tokenizer has no chat_template; take an instruction-tuned model's, or train one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    return {"vocab_size": len(tokenizer)}
 
 
 class _Sample:

@@ -1,1 +1,1 @@
-"""Quality of retrieved pages: a language model annotates a sample, a fastText classifier scores the rest, a threshold decides."""
+"""Quality of retrieved pages: a language model annotates a sample, fastText learns from it and scores the rest."""

@@ -20,7 +20,7 @@ from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import PLACEHOLDER, Rubric
 
 CONTENT_FREE = ("", "N/A", "...")
-ANSWERS = {"yes": ("Yes", " Yes", "yes", " yes"), "no": ("No", " No", "no", " no")}
+ANSWERS = (("Yes", " Yes", "yes", " yes"), ("No", " No", "no", " no"))
 
 
 class TransformersAnnotator:
@@ -40,10 +40,11 @@ class TransformersAnnotator:
         }
         self.tokenizer = AutoTokenizer.from_pretrained(model_path)
         dtype = getattr(torch, config.dtype)
-        self.model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype).to(device).eval()
-        self.yes, self.no = (first_tokens(self.tokenizer, ANSWERS[answer]) for answer in ("yes", "no"))
-        if set(self.yes) & set(self.no):
-            raise ValueError(f"the tokenizer of {config.model!r} does not tell Yes from No by the first token; choose another model")
+        self.model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
+        self.model.to(device).eval()
+        self.yes, self.no = answer_tokens(self.tokenizer)
+        if not self.yes or not self.no:
+            raise ValueError(f"the tokenizer of {config.model!r} cannot tell Yes from No by one token: choose another")
         before, after = prompt_parts(self.tokenizer, rubric)
         self.suffix = self.encode(after)
         self.prefix = self.encode(before)
@@ -73,7 +74,7 @@ class TransformersAnnotator:
         return odds
 
     def batch_log_odds(self, bodies: Sequence[list[int]]) -> list[float]:
-        """Run one padded batch behind the shared prefix. Padding is on the right, where causal attention never looks back from."""
+        """Run one batch behind the shared prefix, padded on the right, where causal attention never looks."""
         import torch
 
         longest = max(map(len, bodies))
@@ -103,9 +104,10 @@ class TransformersAnnotator:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
 
-def first_tokens(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    """Return the ids of the first token of each spelling, sorted."""
-    return sorted({tokenizer.encode(word, add_special_tokens=False)[0] for word in words})
+def answer_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the first tokens of the spellings of Yes and of No, without those that could begin either, sorted."""
+    yes, no = ({tokenizer.encode(word, add_special_tokens=False)[0] for word in words} for words in ANSWERS)
+    return sorted(yes - no), sorted(no - yes)
 
 
 def prompt_parts(tokenizer: Any, rubric: Rubric) -> tuple[str, str]:

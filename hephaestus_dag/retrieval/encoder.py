@@ -9,7 +9,7 @@ import numpy as np
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.retrieval.config import EncoderConfig
 
-WINDOW = 4_096  # Texts tokenised and sorted together: bounds memory, and leaves little padding.
+WINDOW = 1_024  # Texts tokenised and sorted together: bounds memory, and leaves little padding.
 CHARACTERS_PER_TOKEN = 32  # No running text holds longer words; spares the tokenizer the rest of a long page.
 
 
@@ -24,7 +24,8 @@ class Encoder:
         self.device = device
         self.identity: dict[str, Any] = {**config.model_dump(mode="json"), "model": model_identity(config.model)}
         self.tokenizer = AutoTokenizer.from_pretrained(model_path)
-        self.model = AutoModel.from_pretrained(model_path, dtype=torch.float32).to(device).eval()
+        # Reduced weights rather than autocast: on CPU 1.4 times faster, and still .9999 cosine to the float32 vectors.
+        self.model = AutoModel.from_pretrained(model_path, dtype=getattr(torch, config.dtype)).to(device).eval()
         longest = self.model.config.max_position_embeddings
         if config.max_tokens > longest:
             raise ValueError(f"encoder.max_tokens is {config.max_tokens}, but {config.model!r} reads at most {longest}")
@@ -58,11 +59,8 @@ class Encoder:
         """Run one padded batch and pool it, in float32 after the last layer."""
         import torch
 
-        reduced = torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.config.dtype == "bfloat16")
         with torch.inference_mode():
-            with reduced:
-                states = self.model(**batch.to(self.device)).last_hidden_state
-            states = states.float()
+            states = self.model(**batch.to(self.device)).last_hidden_state.float()
             if self.config.pooling == "cls":
                 pooled = states[:, 0]
             else:

@@ -96,7 +96,5 @@ def medoids(vectors: np.ndarray, number: int, seed: int, spherical: bool) -> np.
         max_points_per_centroid=len(vectors),
     )
     clustering.train(vectors)
-    points = faiss.IndexFlatL2(vectors.shape[1])
-    points.add(vectors)  # pyright: ignore[reportCallIssue]
-    _, nearest = points.search(clustering.centroids, 1)  # pyright: ignore[reportCallIssue]
+    _, nearest = faiss.knn(np.asarray(clustering.centroids), vectors, 1)
     return np.unique(nearest)

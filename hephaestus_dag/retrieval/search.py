@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import SCHEMA, DocumentWriter, read_documents
@@ -64,7 +63,7 @@ def retrieve(
     pq.write_table(retrieved, folder / "retrieved.parquet", compression="zstd")
     with DocumentWriter(folder) as writer:
         write_retrieved(web_corpus, retrieved, writer)
-    found = pc.is_in(pa.array(ids, pa.string()), retrieved["document_id"].combine_chunks()).to_numpy(zero_copy_only=False)
+    found = np.isin(np.array(ids), retrieved["document_id"].to_numpy())
     projection_figure(queries.candidate_vectors, vectors, found, folder / "projection.png", seed=config.seed)
     return {
         "candidates": len(queries.candidate_ids),
@@ -116,7 +115,9 @@ def best_matches(matches: pa.Table) -> pa.Table:
     grouped = ordered.group_by("document_id", use_threads=False).aggregate(
         [("score", "first"), ("query_id", "first"), ("score", "count")]
     )
-    table = grouped.select(["document_id", "score_first", "query_id_first", "score_count"]).rename_columns(RETRIEVED_SCHEMA.names)
+    table = grouped.select(["document_id", "score_first", "query_id_first", "score_count"]).rename_columns(
+        RETRIEVED_SCHEMA.names
+    )
     return table.cast(RETRIEVED_SCHEMA).sort_by([("best_score", "descending"), ("document_id", "ascending")])
 
 

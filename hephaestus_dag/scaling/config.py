@@ -131,14 +131,16 @@ class FitConfig(Config):
     target: Target | None = Field(..., description="the run to extrapolate to; null: the largest rung of the runs table")
     bootstrap_draws: int = Field(..., ge=200, description="bootstrap draws behind each interval")
     max_interval_width: float = Field(..., gt=0, lt=1, description="widest 95 % interval of the ratio that is acted upon")
-    min_runs: int = Field(24, ge=8, description="fewest finished runs that support an optimum")
-    min_replicates: int = Field(4, ge=0, description="fewest repeated seeds that support an optimum")
-    seed: int = Field(0, ge=0, description="seed of the bootstrap")
+    min_runs: int = Field(default=24, ge=8, description="fewest finished runs that support an optimum")
+    min_replicates: int = Field(default=4, ge=0, description="fewest repeated seeds that support an optimum")
+    seed: int = Field(default=0, ge=0, description="seed of the bootstrap")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if any(weight < 0 for weight in self.objective.values()) or abs(sum(self.objective.values()) - 1) > 1e-6:
-            raise ValueError(f"objective: weights must be >= 0 and sum to 1, not {sum(self.objective.values()):g}; rescale them")
+            raise ValueError(
+                f"objective: weights must be >= 0 and sum to 1, not {sum(self.objective.values()):g}; rescale them"
+            )
         return self
 
 

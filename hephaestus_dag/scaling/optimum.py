@@ -1,9 +1,8 @@
 """The best agent ratio at every scale, and how well it is known: intervals, regret band and backtest.
 
 The objective is the weighted sum of the domains' losses, ``J(r) = sum_i w_i L_i(N, D, x_i(r))``, where the agent ratio r
-sets all shares. Intervals come from a bootstrap around the fitted law: half the draws add Gaussian noise, half resample the
-runs' residuals, always for all domains of a run at once, since a run that is lucky in one is lucky in others; each draw also
-moves the centre of the prior, so that what only the prior decides is not mistaken for knowledge.
+sets all shares. Intervals take the form of the law as true: they count noise and what the prior leaves open, not a wrong form,
+which only the backtest can show.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,71 +12,11 @@ import numpy as np
 
 from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.scaling.config import FitConfig
-from hephaestus_dag.scaling.law import (
-    HUBER,
-    PRIOR_SD,
-    Array,
-    DomainLaw,
-    PowerLaw,
-    effective_share,
-    fit_domain,
-    fit_power_laws,
-)
+from hephaestus_dag.scaling.law import Array, DomainLaw, PowerLaw, effective_share, fit_power_laws
+from hephaestus_dag.scaling.noise import Table, bootstrap, fit_domains, noise_covariance, residuals_of, seed_noise_of
 from hephaestus_dag.scaling.runs import Run, usable_runs
 
 GRID_POINTS = 401
-_SIGMA_ROUNDS = 6
-_HUBER_VARIANCE = 0.713  # of a standard normal variable clipped at HUBER
-_RELATIVE_FLOOR = 1e-5  # noise-free tables still need a positive sigma
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The usable runs as arrays over [n] runs and [n, 3] domains."""
-
-    params: Array
-    tokens: Array
-    flops: Array
-    shares: Array
-    effective: Array
-    unique: Array
-    losses: Array
-    benchmark: Array | None
-
-    @classmethod
-    def of(cls, runs: Sequence[Run]) -> "Table":
-        """Collect the runs; a missing unique token count means that nothing repeated."""
-        tokens = np.array([run.tokens for run in runs])
-        shares = np.array([[run.shares[d] for d in DOMAINS] for run in runs])
-        unique = np.array([[run.unique.get(d) or np.inf for d in DOMAINS] for run in runs])
-        benchmark = [run.loss_benchmark for run in runs if run.loss_benchmark is not None]
-        return cls(
-            params=np.array([run.params for run in runs]),
-            tokens=tokens,
-            flops=np.array([run.flops for run in runs]),
-            shares=shares,
-            effective=effective_share(shares, tokens[:, None], unique),
-            unique=unique,
-            losses=np.array([[run.losses[d] for d in DOMAINS] for run in runs]),
-            benchmark=np.array(benchmark) if len(benchmark) == len(runs) else None,
-        )
-
-    def where(self, rows: Array) -> "Table":
-        """Return the chosen rows."""
-        return Table(
-            *(getattr(self, name)[rows] for name in ("params", "tokens", "flops", "shares", "effective", "unique", "losses")),
-            benchmark=None if self.benchmark is None else self.benchmark[rows],
-        )
-
-    @property
-    def ratios(self) -> Array:
-        """Agent ratios, [n], rounded so that equal ones compare equal."""
-        return np.round(self.shares[:, 0], 4)
-
-    @property
-    def code_share_of_rest(self) -> float:
-        """How the rest is split, averaged over the runs."""
-        return float((self.shares[:, 1].sum()) / (1 - self.shares[:, 0]).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +106,9 @@ def fit_law(runs: Sequence[Run], config: FitConfig, progress: Callable[[int, int
     table = Table.of(usable_runs(runs))
     weights = {d: float(config.objective.get(d, 0)) for d in DOMAINS}
     vector = np.array(list(weights.values()))
-    seed_noise, num_replicates = _seed_noise(table)
+    seed_noise, num_replicates = seed_noise_of(table)
     laws = fit_domains(table, seed_noise)
-    covariance = _covariance(table, laws)
+    covariance = noise_covariance(table, laws)
     grid = np.linspace(table.ratios.min(), table.ratios.max(), GRID_POINTS)
     scales = _scales(table, config)
 
@@ -178,7 +117,7 @@ def fit_law(runs: Sequence[Run], config: FitConfig, progress: Callable[[int, int
 
     best = curves(laws)
     drawn = np.empty((config.bootstrap_draws, len(scales)))
-    for draw, candidates in enumerate(_bootstrap(table, laws, covariance, config)):
+    for draw, candidates in enumerate(bootstrap(table, laws, covariance, config.bootstrap_draws, config.seed)):
         drawn[draw] = [minimum(grid, curve) for curve in curves(candidates)]
         if progress:
             progress(draw + 1, config.bootstrap_draws)
@@ -231,77 +170,6 @@ def minimum(grid: Array, curve: Array) -> float:
     return float(grid[k] + (0.5 * step * (left - right) / bend if bend > 0 else 0.0))
 
 
-def fit_domains(table: Table, seed_noise: Array) -> dict[str, DomainLaw]:
-    """Fit each domain, weighing data and prior by the larger of seed noise and the scatter around the law itself."""
-    return {d: _fit_with_noise(table, i, float(np.sqrt(seed_noise[i, i]))) for i, d in enumerate(DOMAINS)}
-
-
-def _fit_with_noise(table: Table, index: int, floor: float) -> DomainLaw:
-    losses = table.losses[:, index]
-    floor = max(floor, _RELATIVE_FLOOR * float(losses.mean()))
-    sigma = max(floor, 0.01 * float(losses.mean()))
-    for _ in range(_SIGMA_ROUNDS):
-        law = fit_domain(table.params, table.tokens, table.effective[:, index], losses, sigma)
-        residuals = losses - law.predict(table.params, table.tokens, table.effective[:, index])
-        clipped = np.clip(residuals, -HUBER * sigma, HUBER * sigma)
-        degrees = max(len(losses) - law.freedom, 1.0) * _HUBER_VARIANCE
-        # Huber's proposal 2, damped by nothing: the clip keeps an odd run from inflating the scale.
-        previous, sigma = sigma, max(floor, float(np.sqrt((clipped**2).sum() / degrees)))
-        if abs(sigma - previous) < 0.05 * previous:
-            break
-    return fit_domain(table.params, table.tokens, table.effective[:, index], losses, sigma)
-
-
-def _seed_noise(table: Table) -> tuple[Array, int]:
-    """Return the covariance [3, 3] of the losses between seeds, pooled over repeated points, and the repeats' number."""
-    _, group = np.unique(np.column_stack([table.params, table.tokens, table.ratios]), axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    deviations = table.losses - np.stack([table.losses[group == g].mean(0) for g in group])
-    repeats = len(group) - int(group.max() + 1)
-    return (deviations.T @ deviations / repeats if repeats else np.zeros((3, 3))), repeats
-
-
-def _residuals(table: Table, laws: Mapping[str, DomainLaw]) -> Array:
-    predicted = [laws[d].predict(table.params, table.tokens, table.effective[:, i]) for i, d in enumerate(DOMAINS)]
-    return table.losses - np.stack(predicted, axis=1)
-
-
-def _covariance(table: Table, laws: Mapping[str, DomainLaw]) -> Array:
-    """Return the covariance [3, 3] of one run's losses: each law's sigma, correlated as the residuals are."""
-    residuals = _residuals(table, laws)
-    scale = np.sqrt((residuals**2).mean(0)) + 1e-12
-    correlation = (residuals / scale).T @ (residuals / scale) / len(residuals)
-    np.fill_diagonal(correlation, 1.0)
-    sigma = np.array([laws[d].sigma for d in DOMAINS])
-    return correlation * np.outer(sigma, sigma)
-
-
-def _bootstrap(table: Table, laws: dict[str, DomainLaw], covariance: Array, config: FitConfig):
-    rng = np.random.default_rng(config.seed)
-    residuals = _residuals(table, laws)
-    predicted = table.losses - residuals
-    centred = residuals - residuals.mean(0)
-    centred *= np.sqrt(np.diag(covariance)) / (centred.std(0) + 1e-12)
-    for draw in range(config.bootstrap_draws):
-        if draw % 2:
-            noise = centred[rng.integers(len(centred), size=len(centred))]
-        else:
-            noise = rng.multivariate_normal(np.zeros(len(DOMAINS)), covariance, size=len(centred), method="eigh")
-        losses = predicted + noise
-        yield {
-            d: fit_domain(
-                table.params,
-                table.tokens,
-                table.effective[:, i],
-                losses[:, i],
-                laws[d].sigma,
-                start=laws[d],
-                prior_mean=laws[d].exponents + PRIOR_SD * rng.standard_normal(len(PRIOR_SD)),
-            )
-            for i, d in enumerate(DOMAINS)
-        }
-
-
 def _scales(table: Table, config: FitConfig) -> list[Scale]:
     scales: list[Scale] = []
     for params, tokens in np.unique(np.column_stack([table.params, table.tokens]), axis=0):
@@ -340,7 +208,7 @@ def _backtest(
     if len(np.unique(rest.params)) < 2:
         return None
     without = fit_domains(rest, seed_noise)
-    errors = _residuals(held_out, without) @ np.array([weights[d] for d in DOMAINS])
+    errors = residuals_of(held_out, without) @ np.array([weights[d] for d in DOMAINS])
     scale = Scale(
         params=float(largest), tokens=float(held_out.tokens.max()), unique=tuple(float(u) for u in held_out.unique.max(0))
     )

@@ -57,10 +57,14 @@ class Run:
     unique: dict[str, float | None] = field(default_factory=dict)
 
 
+def _order(run: Run) -> tuple[float, float, float, int, str]:
+    return (run.params, run.tokens, run.shares["agent"], run.seed, run.cell)
+
+
 def write_runs(path: Path, runs: Sequence[Run]) -> None:
     """Write the table as Parquet, sorted by size, agent share and seed."""
     rows = []
-    for run in sorted(runs, key=lambda r: (r.params, r.tokens, r.shares["agent"], r.seed, r.cell)):
+    for run in sorted(runs, key=_order):
         rows.append(
             {name: getattr(run, name) for name in ("cell", *_NUMBERS, "loss_benchmark", "seed", "status")}
             | {f"share_{d}": run.shares[d] for d in DOMAINS}
@@ -133,17 +137,19 @@ def _same_failure(a: Run, b: Run) -> bool:
 
 
 def usable_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs with status ``ok``, if a law can be fitted to them at all.
+    """Return the runs with status ``ok``, sorted as they are written, if a law can be fitted to them at all.
 
     Raises:
         ValueError: too few runs, a single scale, or too few agent ratios; the message says what to add.
     """
-    usable = [run for run in runs if run.status == "ok"]
+    usable = sorted((run for run in runs if run.status == "ok"), key=_order)
     if len(usable) < MIN_RUNS:
         raise ValueError(f"{len(usable)} usable runs of {len(runs)}: a law needs at least {MIN_RUNS}; train more cells")
     scales = {run.params for run in usable}
     if len(scales) < 2:
-        raise ValueError(f"all runs have one scale (params = {scales.pop():g}): add at least one other model size, better three")
+        raise ValueError(
+            f"all runs have one scale (params = {scales.pop():g}): add at least one other model size, better three"
+        )
     ratios = {round(run.shares["agent"], 4) for run in usable}
     if len(ratios) == 1:
         raise ValueError(f"all runs have the constant agent ratio {ratios.pop():g}: add cells at other ratios")

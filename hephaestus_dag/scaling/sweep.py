@@ -5,7 +5,6 @@ import re
 from pydantic import Field
 
 from hephaestus_dag.config import Config
-from hephaestus_dag.documents import Domain
 from hephaestus_dag.scaling.config import LadderRung, SweepConfig
 
 
@@ -15,7 +14,7 @@ class Cell(Config):
     name: str = Field(..., description="unique name, for example 0.3M-a36-s0")
     rung: LadderRung = Field(..., description="shape of the model")
     agent_ratio: float = Field(..., description="share of agent tokens")
-    shares: dict[Domain, float] = Field(..., description="share of each domain in the training tokens; they sum to 1")
+    shares: dict[str, float] = Field(..., description="share of each domain in the training tokens; they sum to 1")
     tokens: int = Field(..., description="training tokens")
     learning_rate: float = Field(..., description="peak learning rate")
     seed: int = Field(..., description="seed of weights and data order")
@@ -31,7 +30,7 @@ class Cell(Config):
         return 6.0 * self.rung.params * self.tokens
 
 
-def domain_shares(agent_ratio: float, code_share_of_rest: float) -> dict[Domain, float]:
+def domain_shares(agent_ratio: float, code_share_of_rest: float) -> dict[str, float]:
     """Return the three shares: the agent ratio, and the rest split at a fixed code to text ratio."""
     code = (1 - agent_ratio) * code_share_of_rest
     return {"agent": agent_ratio, "code": code, "text": max(0.0, 1 - agent_ratio - code)}

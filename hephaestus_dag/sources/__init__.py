@@ -23,7 +23,9 @@ KINDS: dict[str, str] = {
         "command_examples",
         "google_discovery",
         "python_code",
+        "python_comments",
         "python_modules",
+        "python_topics",
         "text_files",
     )
 }

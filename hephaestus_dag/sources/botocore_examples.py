@@ -18,11 +18,9 @@ from hephaestus_dag.sources.distributions import locate
 from hephaestus_dag.sources.files import reject
 from hephaestus_dag.sources.phrasing import asked, capitalised, enumeration, first_sentence, imperative, in_words, plain
 from hephaestus_dag.sources.phrasing import value_in_words as words
-from hephaestus_dag.sources.rendering import Operation, operation_schema
+from hephaestus_dag.sources.rendering import Operation
+from hephaestus_dag.sources.tool_schemas import tool_schema
 from hephaestus_dag.trajectories import Call, Message, Trajectory
-
-LONGEST_TOOL = 6_000
-"""Characters of a tool's schema as JSON above which detail is left out, deepest level first."""
 
 _FILE = re.compile(r"(?:^|/)(?P<service>[\w.-]+)/(?P<version>\d{4}-\d{2}-\d{2})/examples-1\.json(?:\.gz)?$")
 
@@ -75,7 +73,7 @@ def _operations(config: SourceConfig, item: str) -> dict[str, Operation]:
 
 def _trajectory(operation: Operation, example: dict[str, Any], config: SourceConfig, origin: str) -> Trajectory:
     arguments = example.get("input", {})
-    tool = bounded_tool(operation, set(arguments))
+    tool = tool_schema(operation, used=set(arguments))
     messages = [
         Message(role="user", content=_request(operation, example, arguments)),
         Message(role="assistant", calls=(Call(name=tool["name"], arguments=arguments),)),
@@ -87,31 +85,9 @@ def _trajectory(operation: Operation, example: dict[str, Any], config: SourceCon
     )
 
 
-def tool_name(operation: Operation) -> str:
-    """Return a name that is also a Python identifier: ``ec2_run_instances``, ``compute_instances_insert``."""
-    name = operation.name if operation.name.startswith(f"{operation.service}.") else f"{operation.service} {operation.name}"
-    return re.sub(r"\W+", "_", in_words(name))
-
-
-def bounded_tool(operation: Operation, used: set[str], longest: int = LONGEST_TOOL) -> dict[str, Any]:
-    """Return an operation's tool schema in at most about ``longest`` characters of JSON.
-
-    Nested members go first, then long descriptions, then optional parameters that are not ``used``.
-    """
-    schema: dict[str, Any] = {}
-    for depth, characters in ((2, 400), (1, 200), (1, 100), (0, 100)):
-        schema = operation_schema(operation, depth, characters)
-        if len(json.dumps(schema)) <= longest:
-            break
-    else:
-        parameters = schema["parameters"]
-        kept = {n: p for n, p in parameters["properties"].items() if n in used or n in parameters["required"]}
-        schema["parameters"] = {**parameters, "properties": kept}
-    return {**schema, "name": tool_name(operation)}
-
-
 def _request(operation: Operation, example: dict[str, Any], arguments: dict[str, Any]) -> str:
-    title, sentence = plain(example.get("title", "")), first_sentence(plain(example.get("description", "")))
+    title, description = (re.sub(r"^Example:? |(?:/n)+", "", plain(example.get(key, ""))) for key in ("title", "description"))
+    sentence = first_sentence(description)
     request = (
         asked(sentence)
         or imperative(sentence)

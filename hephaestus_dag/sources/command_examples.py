@@ -93,7 +93,8 @@ def _examples(blocks: list[Block]) -> Iterator[_Example]:
             if current and _NO_OUTPUT.search(block.text):
                 current.output = ""
             elif len(block.text) >= 40 or not (_OUTPUT_LABEL.search(block.text) or _LABEL.fullmatch(block.text)):
-                prose.append(block.text)
+                introduction = plain(block.text.rstrip().removesuffix("::"))
+                prose += [introduction] if introduction and not _SKIPPED.match(introduction) else []
         elif _OUTPUT_LABEL.search(previous) and current:
             current.output = "\n".join(filter(None, [current.output, block.text]))
         elif _COMMAND.search(block.text):
@@ -150,10 +151,8 @@ def _messages(example: _Example) -> tuple[Message, ...]:
 
 def _request(example: _Example) -> tuple[str, str]:
     """Return what the user asks, and the rest of the introduction, which the assistant says."""
-    paragraphs = [plain(text.rstrip().removesuffix("::")) if "\n" not in text else text for text in example.prose]
-    paragraphs = [text for text in paragraphs if text and not _SKIPPED.match(text)]
     what, rest = "", []
-    for paragraph in paragraphs:
+    for paragraph in example.prose:
         sentence = first_sentence(paragraph)
         if not what and (request := asked(sentence)):
             what = request

@@ -8,11 +8,12 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from fnmatch import translate
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from hephaestus_dag.sources.config import SourceConfig
@@ -149,16 +150,16 @@ def find_distribution(name: str) -> Distribution:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         raise MissingPackageError(f"package {name} is not installed; get it with: pip install {name}") from None
-    info = found.metadata
+    info = cast(Message, found.metadata)
     canonical = re.sub(r"[-_.]+", "-", info["Name"]).lower()
     body = info.get_payload()
     description = body if isinstance(body, str) and body.strip() else info.get("Description") or ""
     return Distribution(canonical, info["Version"], _license(info), Path(str(found.locate_file(""))).resolve(), description)
 
 
-def _license(info: metadata.PackageMetadata) -> str:
-    if info.get("License-Expression"):
-        return info["License-Expression"]
+def _license(info: Message) -> str:
+    if expression := info.get("License-Expression"):
+        return expression
     words = (info.get("License") or "").strip()
     if _SPDX.fullmatch(words):
         return words
@@ -169,8 +170,8 @@ def _license(info: metadata.PackageMetadata) -> str:
     }
     if known:
         return " OR ".join(sorted(known))
-    plain = [word for word in re.findall(r"[a-z]+|[1-9]", words.lower()) if word not in ("the", "license", "software", "version")]
-    return _SPDX_OF_WORDS.get(" ".join(plain), "unknown")
+    plain = re.sub(r"the|license|software|version|[^a-z1-9]", " ", words.lower())
+    return _SPDX_OF_WORDS.get(" ".join(plain.split()), "unknown")
 
 
 @cache

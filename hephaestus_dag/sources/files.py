@@ -11,14 +11,16 @@ def read_bytes(config: SourceConfig, item: str) -> bytes:
     return (root.folder / file).read_bytes()
 
 
-def read_text(config: SourceConfig, item: str) -> str | Reject:
+def read_text(config: SourceConfig, item: str, largest: int | None = None) -> str | Reject:
     """Return the text of the file that an item names, with ``\\n`` line ends, or the reason why it is set aside.
 
-    Set aside are files that are empty, not UTF-8, or larger than ``config.max_characters``.
+    Set aside are files that are empty, not UTF-8, or longer than ``largest`` characters (default
+    ``config.max_characters``; more where a file becomes several documents).
     """
+    largest = largest or config.max_characters
     content = read_bytes(config, item)
-    if len(content) > 4 * config.max_characters:  # no UTF-8 character is longer than four bytes
-        return reject(config, item, "file", f"too large: {len(content)} bytes, max_characters is {config.max_characters}")
+    if len(content) > 4 * largest:  # no UTF-8 character is longer than four bytes
+        return reject(config, item, "file", f"too large: {len(content)} bytes, the limit is {largest} characters")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -26,9 +28,8 @@ def read_text(config: SourceConfig, item: str) -> str | Reject:
         return reject(config, item, f"line {line}", f"not UTF-8: {error.reason} at byte {error.start}")
     if not text.strip():
         return reject(config, item, "file", "empty")
-    if len(text) > config.max_characters:
-        reason = f"too large: {len(text)} characters, max_characters is {config.max_characters}"
-        return reject(config, item, "file", reason)
+    if len(text) > largest:
+        return reject(config, item, "file", f"too large: {len(text)} characters, the limit is {largest}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -5,36 +5,33 @@ import re
 from typing import Any
 
 _VERBS = frozenset(
-    re.findall(
-        r"[a-z-]+",
-        """
-        abort accept acknowledge activate add adjust allocate allow analyze apply approve archive assign associate assume
-        attach authorize backfill begin block book bring build calculate call cancel cause change check choose claim
-        classify clear clone close commit compare complete compose compute configure confirm connect contain continue
-        convert copy count create customize deactivate decline decode decrease decrypt define delete deliver deploy
-        deprecate deprovision deregister describe detach detect determine disable disassociate disconnect discover dismiss
-        display download edit emit enable encrypt end enroll ensure enter enumerate estimate evaluate exchange execute exit
-        export extend extract fail fetch filter finalize find fix flag follow force forget format freeze generate get give
-        grant group host identify import include increase index ingest initialize initiate insert inspect install invalidate
-        invite invoke issue join label launch leave like limit link list listen load lock log look make manage map mark mask
-        match merge migrate modify monitor move mute name navigate note notify obtain open optimize order override page
-        parse pass patch pause perform permit persist pin play poll post predict preview print process promote propose
-        protect provide provision prune publish purchase purge push put query raise rank rate re-encrypt reactivate read
-        reassign rebalance reboot rebuild receive recognize reconcile record recover redeem redirect reduce refresh refund
-        register reject relate release reload relocate remind remove rename render renew reopen reorder replace replicate
-        reply report request require reschedule resend reserve reset resize resolve respond restart restore restrict resume
-        retain retire retrieve retry return reverse revert review revoke rewrite roll rollback rotate route run sample save
-        scale scan schedule seal search select sell send serve set share show shut sign simulate skip snapshot sort source
-        specify split star start step stop store stream submit subscribe subtract suggest summarize supply suppress suspend
-        swap switch sync synchronize tag take terminate test toggle track train transcribe transfer transition translate
-        trigger trim truncate turn unarchive unassign unblock undelete undeploy undo unfollow uninstall unlike unlink unlock
-        unmask unmonitor unpin unpublish unregister unset unsubscribe unsuspend untag update upgrade upload upsert use
-        validate verify view vote wait warm watch whitelist withdraw write
-        """,
-    )
+    """
+    abort accept acknowledge activate add adjust allocate allow analyze apply approve archive assign associate assume attach
+    authorize backfill begin block book bring build calculate call cancel cause change check choose claim classify clear
+    clone close commit compare complete compose compute configure confirm connect contain continue convert copy count create
+    customize deactivate decline decode decrease decrypt define delete deliver deploy deprecate deprovision deregister
+    describe detach detect determine disable disassociate disconnect discover dismiss display download edit emit enable
+    encrypt end enroll ensure enter enumerate estimate evaluate exchange execute exit export extend extract fail fetch
+    filter finalize find fix flag follow force forget format freeze generate get give grant group host identify import
+    include increase index ingest initialize initiate insert inspect install invalidate invite invoke issue join label
+    launch leave like limit link list listen load lock log look make manage map mark mask match merge migrate modify monitor
+    move mute name navigate note notify obtain open optimize order override page parse pass patch pause perform permit
+    persist pin play poll post predict preview print process promote propose protect provide provision prune publish
+    purchase purge push put query raise rank rate re-encrypt reactivate read reassign rebalance reboot rebuild receive
+    recognize reconcile record recover redeem redirect reduce refresh refund register reject relate release reload relocate
+    remind remove rename render renew reopen reorder replace replicate reply report request require reschedule resend
+    reserve reset resize resolve respond restart restore restrict resume retain retire retrieve retry return reverse revert
+    review revoke rewrite roll rollback rotate route run sample save scale scan schedule seal search select sell send serve
+    set share show shut sign simulate skip snapshot sort source specify split star start step stop store stream submit
+    subscribe subtract suggest summarize supply suppress suspend swap switch sync synchronize tag take terminate test toggle
+    track train transcribe transfer transition translate trigger trim truncate turn unarchive unassign unblock undelete
+    undeploy undo unfollow uninstall unlike unlink unlock unmask unmonitor unpin unpublish unregister unset unsubscribe
+    unsuspend untag update upgrade upload upsert use validate verify view vote wait warm watch whitelist withdraw write
+    """.split()  # noqa: SIM905
 )
 _LEAD_IN = re.compile(
-    r"^(?:to|you can|(?:can be )?used to|(?:shows?|demonstrates?|describes?)(?: you)? how to|(?:allows?|enables?) you to) ",
+    r"^(?:to|you can|(?:can be )?used to|(?:shows?|demonstrates?|describes?)(?: you)? how to|(?:allows?|enables?) you to|"
+    r"(?:use|call) this (?:operation|api|action|method) to) ",
     re.IGNORECASE,
 )
 _INTRODUCTION = re.compile(
@@ -72,11 +69,11 @@ def base_form(verb: str) -> str:
 
 
 def imperative(sentence: str) -> str | None:
-    """Return a sentence that opens with a known verb as a request: ``Creates a user`` gives ``create a user``.
+    """Return a sentence that opens with a known verb as a request: ``Creates the specified user`` gives ``create the user``.
 
     Returns None when it opens with anything else, so that a noun never passes for a verb.
     """
-    words = _LEAD_IN.sub("", sentence).split(" ")
+    words = re.sub(r"\b(the|an?) specified\b", r"\1", _LEAD_IN.sub("", sentence)).split(" ")
     first = 1 if len(words) > 1 and words[0].lower().endswith("ly") and words[0].lower() != "apply" else 0
     lower = words[first].lower()
     verb = lower if lower in _VERBS else base_form(lower)
@@ -102,7 +99,7 @@ def asked(sentence: str) -> str | None:
     """
     match = _INTRODUCTION.match(sentence)
     request = imperative(match["what"]) if match else None
-    return capitalised(re.sub(r"\b(the|an?) specified\b", r"\1", request)).rstrip(":.") + "." if request else None
+    return capitalised(request).rstrip(":.") + "." if request else None
 
 
 def capitalised(text: str) -> str:

@@ -3,7 +3,6 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import cleandoc
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
@@ -13,6 +12,9 @@ from hephaestus_dag.sources.python_code import parse
 from hephaestus_dag.sources.rendering import choose_format, shorten
 
 _NOT_FOR_USERS = ("test", "tests", "testing", "idlelib", "idle_test", "lib2to3", "turtledemo", "conftest", "setup", "__main__")
+LARGEST_MODULE = 2_000_000
+"""Characters of a source file above which it is not parsed; it becomes many documents."""
+
 _SHORTEST_DOCSTRING = 40
 _SHORTEST_MODULE_DOCSTRING = 200
 
@@ -42,7 +44,7 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
 
     A module without any docstring yields nothing: it is code, not documentation.
     """
-    text = read_text(config, item)
+    text = read_text(config, item, LARGEST_MODULE)
     if isinstance(text, Reject):
         if text.reason != "empty":  # an empty __init__.py documents nothing
             yield text
@@ -116,7 +118,7 @@ def _quoted(docstring: str) -> list[str]:
 
 
 def _summary(node: Function | ast.ClassDef) -> str:
-    docstring = cleandoc(ast.get_docstring(node) or "")
+    docstring = ast.get_docstring(node) or ""
     return shorten(" ".join(docstring.partition("\n\n")[0].split()), 160)
 
 

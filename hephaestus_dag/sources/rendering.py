@@ -80,7 +80,10 @@ def clean_html(text: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def shorten(text: str, longest: int) -> str:
-    """Return the leading sentences of a text that fit into ``longest`` characters, at least the first sentence."""
+    """Return the leading sentences of a text that fit into ``longest`` characters, at least the first sentence.
+
+    Only a first sentence of more than three times that is cut, at a blank.
+    """
     if len(text) <= longest:
         return text
     end = 0
@@ -91,7 +94,10 @@ def shorten(text: str, longest: int) -> str:
         if end > longest:
             break
     short = text[:end] if end else text
-    return short if len(short) <= 3 * longest else text[: text.rfind(" ", 0, longest)] + " ..."
+    if len(short) <= 3 * longest:
+        return short
+    blank = text.rfind(" ", 0, longest)
+    return text[: blank if blank > 0 else longest] + " ..."
 
 
 def choose_format(origin: str) -> Format:

@@ -17,15 +17,17 @@ _NOT_PROSE = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST = 200
-_LEAST_WORDS = 0.6
+_LEAST_LETTERS = 0.6
 """Share of a text that must be letters and blanks: tables of numbers and encoded data stay out."""
+_LEAST_WORDS_PER_LINE = 3.0
+"""Word lists and stop lists have one or two."""
 
 
 def list_items(config: SourceConfig) -> list[str]:
     """Return one item per text file, and one per distribution for its long description: ``numpy==2.4.6/METADATA``."""
     described = [root.item(_METADATA) for root in config.roots() if root.distribution and root.distribution.description]
     files = list_files(config, _SUFFIXES)
-    return sorted(described + [item for item in files if not _NOT_PROSE.search(PurePosixPath(item).stem)])
+    return sorted(described + [item for item in files if not any(map(_NOT_PROSE.search, PurePosixPath(item).parts[1:]))])
 
 
 def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
@@ -36,12 +38,19 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
         yield text
         return
     text = text.strip()
-    words = sum(character.isalpha() or character == " " for character in text) / max(len(text), 1)
+    if reason := _why_not_prose(text):
+        yield reject(config, item, "file", reason)
+        return
+    yield Document(text=text, domain=config.domain, kind="prose", source=config.name, origin=item, license=root.license)
+
+
+def _why_not_prose(text: str) -> str | None:
     if len(text) < _SHORTEST:
-        yield reject(config, item, "file", f"too short: {len(text)} characters, prose starts at {_SHORTEST}")
-    elif words < _LEAST_WORDS:
-        yield reject(config, item, "file", f"not prose: {words:.0%} letters and blanks, at least {_LEAST_WORDS:.0%} wanted")
-    else:
-        yield Document(
-            text=text, domain=config.domain, kind="prose", source=config.name, origin=item, license=root.license
-        )
+        return f"too short: {len(text)} characters, prose starts at {_SHORTEST}"
+    letters = sum(character.isalpha() or character == " " for character in text) / len(text)
+    if letters < _LEAST_LETTERS:
+        return f"not prose: {letters:.0%} letters and blanks, at least {_LEAST_LETTERS:.0%} wanted"
+    words = len(text.split()) / sum(not line.isspace() for line in text.splitlines() if line)
+    if words < _LEAST_WORDS_PER_LINE:
+        return f"not prose: {words:.1f} words a line, at least {_LEAST_WORDS_PER_LINE} wanted"
+    return None

@@ -1,0 +1,151 @@
+"""Evaluation: what every variant is worth (paper section 7)."""
+
+from typing import Any
+
+from assets.artifact import ArtifactAsset, Build, artifact
+from hephaestus_dag.artifacts import Report
+from hephaestus_dag.evaluation.bfcl_environment import environment_fingerprint
+from hephaestus_dag.recipe import Recipe
+
+GROUP = "evaluation"
+DRIVER = "hephaestus_dag.evaluation.bfcl_driver"
+
+
+def checker_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return which release of the official checker is used."""
+    return {"bfcl_checker": environment_fingerprint()}
+
+
+@artifact(
+    group=GROUP,
+    kinds={"parquet"},
+    recipe=["evaluation.bfcl.categories", "evaluation.bfcl.items_per_category", "evaluation.bfcl.seed", "seed_corpus.curation.n_gram", "seed_corpus.curation.shortest_item", "seed_corpus.curation.stock_items"],
+    outside=checker_identity,
+    programs=[DRIVER],
+)
+def benchmark_items(build: Build) -> Report:
+    """All items of the benchmarks, which of them are asked, and the index that keeps them out of the training data."""
+    from hephaestus_dag.curation.decontamination import BenchmarkIndex
+    from hephaestus_dag.evaluation.bfcl import export_items
+    from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
+    from hephaestus_dag.evaluation.items import benchmark_texts
+
+    figures = export_items(ensure_environment(build.cache / "bfcl"), build.folder, build.recipe.evaluation.bfcl)
+    rule = build.recipe.seed_corpus.curation
+    index = BenchmarkIndex.build(benchmark_texts(build.folder), rule.n_gram, rule.shortest_item, rule.stock_items)
+    (build.folder / "index").mkdir()
+    index.save(build.folder / "index")
+    return Report(
+        headline=f"{figures['items']:,} items, {figures['sampled']:,} of them asked",
+        rows=figures["items"],
+        figures={name: value for name, value in figures.items() if isinstance(value, (int, float, str))},
+        tables={"categories": [{"category": name, "items": n} for name, n in figures["categories"].items()]},
+    )
+
+
+def bfcl_scores(key: str, model: str) -> ArtifactAsset:
+    """Return the asset that scores a model on the function-calling leaderboard."""
+
+    @artifact(
+        key=key,
+        group=GROUP,
+        kinds={"huggingface", "parquet"},
+        inputs=[model, "benchmark_items"],
+        recipe=["evaluation.bfcl", "evaluation.bootstrap_samples", "evaluation.confidence"],
+        outside=checker_identity,
+        programs=[DRIVER],
+        trains=True,
+    )
+    def scores(build: Build) -> Report:
+        """BFCL, single turn, by the official checker: one row for each item, with reply, verdict and reason."""
+        from hephaestus_dag.evaluation.bfcl import evaluate_bfcl
+        from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
+        from hephaestus_dag.evaluation.generation import Generator
+
+        config = build.recipe.evaluation
+        generator = Generator(build.input(model) / "model")
+        checker = ensure_environment(build.cache / "bfcl")
+        summary = evaluate_bfcl(generator, checker, build.input("benchmark_items"), config, build.folder, build.progress)
+        return score_report(summary)
+
+    return scores
+
+
+def benchmark_loss(key: str, model: str) -> ArtifactAsset:
+    """Return the asset that measures a model's loss on reference answers and held-out documents."""
+
+    @artifact(
+        key=key,
+        group=GROUP,
+        kinds={"huggingface", "parquet"},
+        inputs=[model, "benchmark_items", "tokenized_seed"],
+        recipe=["evaluation.benchmark_loss", "evaluation.bootstrap_samples", "evaluation.confidence"],
+        trains=True,
+    )
+    def loss(build: Build) -> Report:
+        """Bits per byte of BFCL's reference answers, and of held-out agent, code and text documents."""
+        from hephaestus_dag.evaluation.benchmark_loss import evaluate_benchmark_loss
+        from hephaestus_dag.evaluation.generation import Generator
+
+        generator = Generator(build.input(model) / "model")
+        summary = evaluate_benchmark_loss(
+            generator,
+            build.input("benchmark_items"),
+            [build.input("tokenized_seed")],
+            build.recipe.evaluation,
+            build.folder,
+            build.progress,
+        )
+        return score_report(summary)
+
+    return loss
+
+
+def score_report(summary: dict[str, Any]) -> Report:
+    """Return the report of a score folder."""
+    groups = summary["groups"]
+    rows = [
+        {
+            "group": name,
+            "score": round(group["value"], 4),
+            "from": round(group["interval"][0], 4),
+            "to": round(group["interval"][1], 4),
+            "items": group["items"],
+        }
+        for name, group in groups.items()
+    ]
+    return Report(
+        headline="; ".join(f"{row['group']} {row['score']:.3f}" for row in rows[:3]),
+        rows=summary["items"],
+        figures={row["group"]: row["score"] for row in rows},
+        tables={"scores": rows},
+    )
+
+
+def benchmark_report(scores: dict[str, list[str]]) -> ArtifactAsset:
+    """Return the asset that puts the scores of all variants side by side; `scores` are asset keys by variant."""
+
+    @artifact(
+        key="benchmark_report",
+        group=GROUP,
+        kinds={"report"},
+        inputs=[key for keys in scores.values() for key in keys],
+        recipe=["evaluation.reference_variant", "evaluation.bootstrap_samples", "caveat"],
+    )
+    def report(build: Build) -> Report:
+        """The ablation table: every variant's scores with intervals, and the paired differences between them."""
+        from hephaestus_dag.evaluation.report import write_report
+
+        folders = {name: [build.input(key) for key in keys] for name, keys in scores.items()}
+        config = build.recipe.evaluation
+        written = write_report(
+            folders, build.folder, build.recipe.caveat, config.reference_variant, config.bootstrap_samples
+        )
+        return Report(
+            headline=f"{len(folders)} variants compared: {', '.join(folders)}",
+            rows=len(folders),
+            figures={"variants": len(folders), "notice": written["notice"]},
+            pictures={"scores": "scores.png"},
+        )
+
+    return report

@@ -1,0 +1,210 @@
+"""Mixture: tokens, and which of them a stage is shown (paper section 4.3)."""
+
+from pathlib import Path
+from typing import Any
+
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
+from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.models import model_identity
+from hephaestus_dag.recipe import Recipe
+
+GROUP = "mixture"
+
+BUDGET_CHECK = CheckDeclaration(
+    name="mixture_meets_its_budget",
+    description="Every domain is within one sequence of its share, and the total of the token budget.",
+)
+CONTAMINATION_CHECK = CheckDeclaration(
+    name="no_benchmark_text_in_training_data",
+    description="No document, decoded from its training tokens, holds the text of a benchmark item.",
+)
+
+
+def tokenizer_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return what a tokenizer that is taken from a model is."""
+    model = recipe.mixture.tokenizer.model
+    return {"tokenizer": model_identity(model)} if model else {}
+
+
+@artifact(group=GROUP, kinds={"huggingface"}, inputs=["seed_corpus"], recipe=["mixture.tokenizer"], outside=tokenizer_identity)
+def tokenizer(build: Build) -> Report:
+    """The tokenizer of every model of the run: trained on the seed corpus, or the backbone's own."""
+    from hephaestus_dag.mixture.tokenise import sample_texts
+    from hephaestus_dag.mixture.tokenizer import copy_tokenizer, train_tokenizer
+    from hephaestus_dag.models import resolve_model
+
+    config = build.recipe.mixture.tokenizer
+    if config.train:
+        figures = train_tokenizer(sample_texts([build.input("seed_corpus")], config.train), config.train, build.folder)
+    else:
+        figures = copy_tokenizer(resolve_model(str(config.model), build.cache), build.folder)
+    return Report(headline=f"{figures['vocab_size']:,} entries", figures=figures)
+
+
+def tokenise(build: Build, documents: str) -> Report:
+    """Tokenise the documents of one input."""
+    from hephaestus_dag.mixture.tokenise import tokenise_documents
+
+    config = build.recipe.mixture.token_store
+    figures = tokenise_documents(build.input(documents), build.input("tokenizer"), build.folder, config, build.progress)
+    streams = [{"stream": name, **stream} for name, stream in figures["streams"].items()]
+    tokens = sum(stream["tokens"] for stream in streams)
+    return Report(
+        headline=f"{tokens:,} tokens of {figures['documents']:,} documents",
+        rows=figures["documents"],
+        figures={"tokens": tokens, **{f"{s['stream']} tokens": s["tokens"] for s in streams}, **figures["left_out"]},
+        tables={"streams": streams},
+    )
+
+
+@artifact(group=GROUP, kinds={"numpy"}, inputs=["tokenizer", "seed_corpus"], recipe=["mixture.token_store"])
+def tokenized_seed(build: Build) -> Report:
+    """The seed corpus as token streams, one per domain and split, with a ledger that leads back to documents."""
+    return tokenise(build, "seed_corpus")
+
+
+def tokenized_web(key: str, documents: str) -> ArtifactAsset:
+    """Return the asset that tokenises retrieved web documents."""
+
+    @artifact(key=key, group=GROUP, kinds={"numpy"}, inputs=["tokenizer", documents], recipe=["mixture.token_store"])
+    def tokenized(build: Build) -> Report:
+        """Retrieved web documents as token streams; they count towards the agent share."""
+        return tokenise(build, documents)
+
+    return tokenized
+
+
+def plan(build: Build, config: Any, stores: list[str], headline: str, figures: dict[str, Any]) -> Report:
+    """Plan a mixture over token stores, and check its shares and its contents."""
+    from hephaestus_dag.mixture.figure import mixture_figure
+    from hephaestus_dag.mixture.plan import plan_mixture
+
+    planned = plan_mixture(config, [build.input(store) for store in stores], build.folder)
+    mixture_figure(build.folder, build.folder / "mixture.png")
+    components = planned["components"]
+    worst = max(abs(c["tokens"] - c["share"] * planned["tokens"]) for c in components.values())
+    missing = config.tokens - planned["tokens"]
+    return Report(
+        headline=f"{planned['tokens']:,} tokens: {headline}",
+        rows=planned["num_sequences"],
+        figures={"tokens": planned["tokens"], **{f"{name} epochs": c["epochs"] for name, c in components.items()}, **figures},
+        tables={"components": [{"domain": name, **component} for name, component in components.items()]},
+        pictures={"shares and epochs": "mixture.png"},
+        checks=[
+            Check(
+                name=BUDGET_CHECK.name,
+                passed=worst <= config.sequence_length and 0 <= missing < config.sequence_length,
+                detail=f"largest deviation {worst:.0f} tokens, {missing} tokens short of {config.tokens:,}; "
+                f"one sequence is {config.sequence_length}",
+            ),
+            contamination_check(build, [build.input(store) for store in stores]),
+        ],
+    )
+
+
+def contamination_check(build: Build, stores: list[Path]) -> Check:
+    """Look for benchmark items in what a stage is shown, decoded from its tokens."""
+    from hephaestus_dag.curation.decontamination import BenchmarkIndex
+    from hephaestus_dag.mixture.contents import decoded_documents
+
+    index = BenchmarkIndex.load(build.input("benchmark_items") / "index")
+    hits = [
+        f"{identity} holds {hit.item_id}"
+        for identities, texts in decoded_documents(stores, build.input("tokenizer"))
+        for identity, hit in zip(identities, index.hits(texts), strict=True)
+        if hit
+    ]
+    return Check(
+        name=CONTAMINATION_CHECK.name,
+        passed=not hits,
+        detail=f"{len(hits)} documents hold benchmark text{': ' + '; '.join(hits[:5]) if hits else ''}",
+    )
+
+
+def mixed_corpus(key: str, web: str | None, fitted: bool) -> ArtifactAsset:
+    """Return the asset of a Stage I mixture: the seed corpus, with or without web documents."""
+    stores = ["tokenized_seed", *([web] if web else [])]
+
+    @artifact(
+        key=key,
+        group=GROUP,
+        kinds={"numpy"},
+        inputs=["tokenizer", *stores, "benchmark_items", *(["fitted_power_law"] if fitted else [])],
+        recipe=[
+            "mixture.agent_ratio",
+            "mixture.code_share_of_rest",
+            "mixture.stage1_tokens",
+            "mixture.sequence_length",
+            "mixture.max_epochs",
+            "mixture.seed",
+            *(["scaling_law.fallback_agent_ratio"] if fitted else []),
+        ],
+        checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
+    )
+    def mixed(build: Build) -> Report:
+        """Stage I: agent, code and text tokens in their shares, sequence by sequence."""
+        from hephaestus_dag.scaling.decision import chosen_ratio
+
+        section = build.recipe.mixture
+        ratio, reason = section.agent_ratio, "set by the recipe"
+        if isinstance(ratio, str):
+            ratio, reason = chosen_ratio(build.input("fitted_power_law"), build.recipe.scaling_law.fallback_agent_ratio)
+        return plan(
+            build,
+            section.stage1_mixture(ratio),
+            stores,
+            f"{ratio:.0%} agent ({reason})",
+            {"agent ratio": ratio, "agent ratio because": reason},
+        )
+
+    return mixed
+
+
+@artifact(
+    group=GROUP,
+    kinds={"numpy"},
+    inputs=["tokenizer", "tokenized_seed", "benchmark_items"],
+    recipe=[
+        "mixture.stage2_tokens",
+        "mixture.stage2_components",
+        "mixture.sequence_length",
+        "mixture.max_epochs",
+        "mixture.seed",
+    ],
+    checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
+)
+def seed_mixture(build: Build) -> Report:
+    """Stage II: the high-quality seed corpus alone, with some code and text against forgetting."""
+    config = build.recipe.mixture.stage2_mixture()
+    shares = ", ".join(f"{component.share:.0%} {component.domain}" for component in config.components)
+    return plan(build, config, ["tokenized_seed"], shares, {})
+
+
+@artifact(
+    group=GROUP,
+    kinds={"numpy"},
+    inputs=["tokenizer", "seed_corpus", "function_calling_trajectories", "benchmark_items"],
+    recipe=["mixture.instruction", "mixture.stage3_epochs", "mixture.seed"],
+    checks=[CONTAMINATION_CHECK],
+)
+def instruction_corpus(build: Build) -> Report:
+    """Stage III: conversations in the chat template, packed whole, with loss on the assistant's turns only."""
+    from hephaestus_dag.mixture.instructions import build_instructions, plan_instructions
+
+    section = build.recipe.mixture
+    store = build.folder / "store"
+    figures = build_instructions(
+        [build.input("function_calling_trajectories")],
+        build.input("tokenizer"),
+        store,
+        section.instruction,
+        [build.input("seed_corpus")],
+        build.progress,
+    )
+    planned = plan_instructions(store, section.stage3_epochs, section.seed, build.folder / "mixture")
+    return Report(
+        headline=f"{figures['examples']:,} examples, {planned['tokens']:,} tokens to train on",
+        rows=figures["examples"],
+        figures={name: value for name, value in figures.items() if isinstance(value, (int, float, str))},
+        checks=[contamination_check(build, [store])],
+    )

@@ -1,0 +1,94 @@
+"""Configuration of a training job: the model's shape, the optimisation, and the placement."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hephaestus_dag.config import Config
+
+Schedule = Literal["wsd", "cosine", "constant"]
+
+
+class ModelShape(Config):
+    """The shape of a LLaMA model without biases; the vocabulary comes from the tokenizer."""
+
+    hidden_size: int = Field(..., gt=0, description="Width of the residual stream")
+    layers: int = Field(..., gt=0, description="Number of transformer blocks")
+    heads: int = Field(..., gt=0, description="Number of attention heads")
+    kv_heads: int = Field(..., gt=0, description="Number of key-value heads, a divisor of heads")
+    intermediate_size: int = Field(..., gt=0, description="Width of the feed-forward layer")
+    max_position_embeddings: int = Field(..., gt=0, description="Longest sequence in tokens")
+    tie_embeddings: bool = Field(True, description="Whether the output head shares the input embedding's weights")
+    rope_theta: float = Field(10_000.0, gt=0, description="Base period of the rotary position embedding")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise ValueError(f"hidden_size {self.hidden_size} must be an even multiple of heads {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
+        return self
+
+
+class TrainingConfig(Config):
+    """Optimisation of one training job. The number of steps follows from the mixture: sequences / global batch."""
+
+    global_batch_sequences: int = Field(..., ge=1, description="Sequences per optimiser step, over all processes")
+    micro_batch_sequences: int = Field(..., ge=1, description="Sequences per forward pass of one process, at most")
+    learning_rate: float = Field(..., gt=0, description="Peak learning rate of AdamW")
+    schedule: Schedule = Field("wsd", description="Course of the learning rate after the warm-up")
+    warmup_share: float = Field(0.01, ge=0, lt=1, description="Share of the steps over which the rate rises linearly")
+    decay_share: float = Field(0.2, ge=0, le=1, description="Share of the steps over which WSD falls linearly at the end")
+    min_lr_share: float = Field(0.1, ge=0, le=1, description="Where the rate ends, as a share of its peak")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay, on matrices only")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates of the two moments")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient; longer ones are scaled down")
+    seed: int = Field(0, ge=0, description="Seed of fresh weights; the order of the data belongs to the mixture")
+    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="ZeRO stage: divides nothing, optimiser, gradients, weights")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Number format of the matrix products; bfloat16 keeps float32 weights at ZeRO stage 0 and float32 master "
+        "weights in the optimiser at stages 1 to 3",
+    )
+    compile: bool = Field(False, description="Whether torch.compile compiles the model; pays for long jobs only")
+    gradient_checkpointing: bool = Field(False, description="Whether activations are recomputed to save memory")
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints that an interrupted job resumes from")
+    evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: only before the first, after the last")
+    evaluate_tokens: int = Field(65_536, ge=1, description="Held-out tokens per domain and evaluation, at most")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.warmup_share + (self.decay_share if self.schedule == "wsd" else 0) > 1:
+            raise ValueError("warmup_share and decay_share add up to more than 1; lower one of them")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas} must lie in [0, 1)")
+        return self
+
+    def micro_batches(self, world_size: int) -> tuple[int, int]:
+        """Return (sequences per forward pass, forward passes per step) of each of ``world_size`` processes.
+
+        Raises ValueError when the global batch cannot be divided evenly.
+        """
+        per_rank, rest = divmod(self.global_batch_sequences, world_size)
+        micro = min(self.micro_batch_sequences, per_rank)
+        if rest or per_rank % micro:
+            unit = world_size * self.micro_batch_sequences
+            raise ValueError(
+                f"global_batch_sequences {self.global_batch_sequences} cannot be divided evenly among {world_size} processes "
+                f"in micro-batches of {self.micro_batch_sequences}; make it a multiple of {unit}"
+            )
+        return micro, per_rank // micro
+
+
+class LauncherConfig(Config):
+    """Where a training job runs on one machine: placement, never part of an artifact's identity."""
+
+    num_processes: int = Field(1, ge=1, description="Processes that share a job by data parallelism")
+    num_gpus: int = Field(0, ge=0, description="GPUs of the job: 0 trains on the CPU, otherwise one for each process")
+    threads: int = Field(0, ge=0, description="CPU threads of each process; 0: the machine's cores divided among the processes")
+
+    @model_validator(mode="after")
+    def _one_gpu_each(self) -> Self:
+        if self.num_gpus not in (0, self.num_processes):
+            raise ValueError(f"num_gpus {self.num_gpus} must be 0 or num_processes ({self.num_processes})")
+        return self

@@ -1,0 +1,45 @@
+"""A small made corpus in three domains."""
+
+import random
+from pathlib import Path
+
+from hephaestus_dag.documents import Document, DocumentWriter
+from hephaestus_dag.mixture.config import TokenStoreConfig, TrainTokenizerConfig
+
+WORDS = (
+    "call",
+    "tool",
+    "river",
+    "größe",
+    "return",
+    "def",
+    "weather",
+    "12.5",
+    "2024",
+    "2024",
+    "北京",
+    "{}",
+    "\n",
+    "list",
+    "of",
+    "names",
+    "→",
+)
+TOKENIZER = TrainTokenizerConfig(vocab_size=320, sample_characters=20_000)
+STORE = TokenStoreConfig(heldout_share=0.2, seed=3)
+
+
+def write_documents(folder: Path, seed: int = 0, count: int = 60, domains: tuple[str, ...] = ("agent", "code", "text")) -> None:
+    choose = random.Random(seed)
+    with DocumentWriter(folder, documents_per_shard=25) as writer:
+        writer.write(
+            Document(
+                text=" ".join(choose.choices(WORDS, k=choose.randint(1, 60))) + f" {number}",
+                domain=domains[number % len(domains)],  # pyright: ignore[reportArgumentType]
+                kind="made",
+                source="test",
+                origin=f"document {number}",
+                license="Apache-2.0",
+            )
+            for number in range(count)
+        )

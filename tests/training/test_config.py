@@ -1,0 +1,48 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
+from hephaestus_dag.training.job import TrainingJob
+
+
+def config(**given: Any) -> TrainingConfig:
+    return TrainingConfig(**{"global_batch_sequences": 8, "micro_batch_sequences": 4, "learning_rate": 1e-3, **given})
+
+
+def test_a_job_survives_json(make_job: Callable[..., TrainingJob], tmp_path: Path) -> None:
+    for model in (make_job().model, tmp_path):
+        job = make_job(model=model)
+        job.write(tmp_path / "job.json")
+        assert TrainingJob.read(tmp_path / "job.json") == job
+        assert type(TrainingJob.read(tmp_path / "job.json").model) is type(model)
+
+
+def test_micro_batches_cover_the_global_batch() -> None:
+    assert config().micro_batches(1) == (4, 2)
+    assert config().micro_batches(2) == (4, 1)
+    assert config().micro_batches(8) == (1, 1)
+    with pytest.raises(ValueError, match="multiple of 12"):
+        config().micro_batches(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"warmup_share": 0.9}, "warmup_share"), ({"betas": (0.9, 1.0)}, "betas"), ({"zero_stage": 4}, "zero_stage")],
+)
+def test_impossible_settings_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**given)
+
+
+def test_impossible_shapes_and_placements_are_refused() -> None:
+    shape = {"hidden_size": 32, "layers": 1, "heads": 4, "kv_heads": 2, "intermediate_size": 8, "max_position_embeddings": 8}
+    with pytest.raises(ValidationError, match="kv_heads"):
+        ModelShape(**{**shape, "kv_heads": 3})
+    with pytest.raises(ValidationError, match="hidden_size"):
+        ModelShape(**{**shape, "hidden_size": 36})
+    with pytest.raises(ValidationError, match="num_gpus"):
+        LauncherConfig(num_processes=2, num_gpus=1)
