@@ -6,6 +6,7 @@ before anything runs.
 """
 
 import base64
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,6 @@ class Build:
         if now - self._last_log >= SECONDS_BETWEEN_LOG_LINES:
             self._last_log = now
             self.log(f"{done:,} of {total:,}")
-
 
     def note(self, metrics: Mapping[str, Any]) -> None:
         """Pass on one line of a training job's metrics."""
@@ -199,6 +199,8 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
         )
         return asset.function(job)
 
+    if threads := lineage.recipe.execution.threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch and FAISS when they load, in this step's process
     events.emit("start", asset.key)
     started = time.monotonic()
     try:

@@ -19,7 +19,14 @@ def checker_identity(recipe: Recipe) -> dict[str, Any]:
 @artifact(
     group=GROUP,
     kinds={"parquet"},
-    recipe=["evaluation.bfcl.categories", "evaluation.bfcl.items_per_category", "evaluation.bfcl.seed", "seed_corpus.curation.n_gram", "seed_corpus.curation.shortest_item", "seed_corpus.curation.stock_items"],
+    recipe=[
+        "evaluation.bfcl.categories",
+        "evaluation.bfcl.items_per_category",
+        "evaluation.bfcl.seed",
+        "seed_corpus.curation.n_gram",
+        "seed_corpus.curation.shortest_item",
+        "seed_corpus.curation.stock_items",
+    ],
     outside=checker_identity,
     programs=[DRIVER],
 )
@@ -63,7 +70,7 @@ def bfcl_scores(key: str, model: str) -> ArtifactAsset:
         from hephaestus_dag.evaluation.generation import Generator
 
         config = build.recipe.evaluation
-        generator = Generator(build.input(model) / "model")
+        generator = Generator(build.input(model) / "model", batch_size=config.bfcl.batch_size)
         checker = ensure_environment(build.cache / "bfcl")
         summary = evaluate_bfcl(generator, checker, build.input("benchmark_items"), config, build.folder, build.progress)
         return score_report(summary)
@@ -87,14 +94,11 @@ def benchmark_loss(key: str, model: str) -> ArtifactAsset:
         from hephaestus_dag.evaluation.benchmark_loss import evaluate_benchmark_loss
         from hephaestus_dag.evaluation.generation import Generator
 
-        generator = Generator(build.input(model) / "model")
+        config = build.recipe.evaluation
+        generator = Generator(build.input(model) / "model", batch_size=config.benchmark_loss.batch_size)
+        stores = [build.input("tokenized_seed")]
         summary = evaluate_benchmark_loss(
-            generator,
-            build.input("benchmark_items"),
-            [build.input("tokenized_seed")],
-            build.recipe.evaluation,
-            build.folder,
-            build.progress,
+            generator, build.input("benchmark_items"), stores, config, build.folder, build.progress
         )
         return score_report(summary)
 
@@ -103,22 +107,16 @@ def benchmark_loss(key: str, model: str) -> ArtifactAsset:
 
 def score_report(summary: dict[str, Any]) -> Report:
     """Return the report of a score folder."""
-    groups = summary["groups"]
     rows = [
-        {
-            "group": name,
-            "score": round(group["value"], 4),
-            "from": round(group["interval"][0], 4),
-            "to": round(group["interval"][1], 4),
-            "items": group["items"],
-        }
-        for name, group in groups.items()
+        {"group": name, "score": group["score"], "from": group["low"], "to": group["high"], "items": group["num_items"]}
+        for name, group in summary["groups"].items()
     ]
+    not_run = [{"part": part, "because": reason} for part, reason in summary["not_run"].items()]
     return Report(
         headline="; ".join(f"{row['group']} {row['score']:.3f}" for row in rows[:3]),
-        rows=summary["items"],
+        rows=summary["num_items"],
         figures={row["group"]: row["score"] for row in rows},
-        tables={"scores": rows},
+        tables={"scores": rows, **({"not run": not_run} if not_run else {})},
     )
 
 
@@ -138,9 +136,7 @@ def benchmark_report(scores: dict[str, list[str]]) -> ArtifactAsset:
 
         folders = {name: [build.input(key) for key in keys] for name, keys in scores.items()}
         config = build.recipe.evaluation
-        written = write_report(
-            folders, build.folder, build.recipe.caveat, config.reference_variant, config.bootstrap_samples
-        )
+        written = write_report(folders, build.folder, build.recipe.caveat, config.reference_variant, config.bootstrap_samples)
         return Report(
             headline=f"{len(folders)} variants compared: {', '.join(folders)}",
             rows=len(folders),

@@ -128,9 +128,7 @@ def quality_scored_web(build: Build) -> Report:
     kinds={"parquet"},
     inputs=["retrieved_web_shards", "quality_classifier", "quality_scored_web"],
     recipe=["quality.filter"],
-    checks=[
-        CheckDeclaration(name="kept_share_is_plausible", description="The filter kept neither nearly nothing nor nearly everything.")
-    ],
+    checks=[CheckDeclaration(name="kept_share_is_plausible", description="The filter kept neither too little nor too much.")],
 )
 def filtered_web(build: Build) -> Report:
     """The retrieved documents that score high enough; the others are kept aside with their score."""

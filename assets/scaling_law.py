@@ -36,11 +36,9 @@ def proxy_cell(cell: Cell) -> ArtifactAsset:
         components = tuple(Component(domain=domain, share=round(share, 9)) for domain, share in cell.shares.items() if share)
         stores = [build.input(store) for store in STORES]
         plan_mixture(section.mixture(cell.tokens, components, cell.seed), stores, build.folder / "mixture")
-        shape = ModelShape(
-            max_position_embeddings=section.sequence_length, **cell.rung.model_dump(exclude={"name"})
-        )
+        shape = ModelShape(max_position_embeddings=section.sequence_length, **cell.rung.model_dump(exclude={"name"}))
         config = build.recipe.training.proxy.model_copy(update={"learning_rate": cell.learning_rate, "seed": cell.seed})
-        report = train(build, shape, config, build.folder / "mixture", stores)
+        report = train(build, shape, config, build.folder / "mixture", stores, build.recipe.scaling_law.threads)
         return Report(headline=report.headline, figures=report.figures, rows=report.rows, pictures=report.pictures)
 
     return proxy_run
@@ -82,7 +80,9 @@ def proxy_runs(recipe: Recipe) -> list[ArtifactAsset]:
     checks=[
         CheckDeclaration(name="loss_is_finite", description="Every proxy run ended with losses that are numbers."),
         CheckDeclaration(
-            name="optimum_is_supported", description="The fitted law passes every gate; if not, no ratio is taken from it.", blocking=False
+            name="optimum_is_supported",
+            description="The fitted law passes every gate; if not, no ratio is taken from it.",
+            blocking=False,
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Training: a backbone, then Stages I to III of every variant (paper section 5)."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def heldout_streams(store: Path) -> dict[str, tuple[Path, str]]:
     return {stream["domain"]: (store, name) for name, stream in sorted(streams.items()) if stream["split"] == "heldout"}
 
 
-def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Path]) -> Report:
+def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Path], threads: int | None = None) -> Report:
     """Run one training job in the build's folder."""
     from hephaestus_dag.training.job import TrainingJob
 
@@ -52,12 +53,12 @@ def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Pat
         output=build.folder,
         work=build.work,
     )
-    return training_report(build, build.trainer.train(job, build.log, build.note))
+    return training_report(build, build.trainer.train(job, build.log, build.note, threads))
 
 
 def training_report(build: Build, summary: Any) -> Report:
     """Return the report of a finished training job."""
-    before, after = summary["heldout_before"], summary["heldout_after"]
+    before, after = summary["heldout_before"], summary["heldout"]
     rise = after["text"]["bits_per_byte"] / before["text"]["bits_per_byte"] - 1
     tolerance = build.recipe.training.forgetting_tolerance
     losses = " ".join(f"{domain} {values['bits_per_byte']:.2f}" for domain, values in sorted(after.items()))
@@ -80,7 +81,11 @@ def training_report(build: Build, summary: Any) -> Report:
         },
         pictures={"loss": "loss.png"},
         checks=[
-            Check(name=FINITE_CHECK.name, passed=summary["finite"], detail=f"final training loss {summary['loss']:.4f}"),
+            Check(
+                name=FINITE_CHECK.name,
+                passed=all(map(math.isfinite, [summary["loss"], *(score["loss"] for score in after.values())])),
+                detail=f"final training loss {summary['loss']:.4f}; held-out bits per byte: {losses}",
+            ),
             Check(
                 name=GENERAL_CHECK.name,
                 passed=rise <= tolerance,
@@ -94,7 +99,13 @@ def training_report(build: Build, summary: Any) -> Report:
     group=GROUP,
     kinds={"pytorch", "huggingface"},
     inputs=["tokenizer", "tokenized_seed"],
-    recipe=["training.backbone", "training.forgetting_tolerance", "mixture.sequence_length", "mixture.max_epochs", "mixture.seed"],
+    recipe=[
+        "training.backbone",
+        "training.forgetting_tolerance",
+        "mixture.sequence_length",
+        "mixture.max_epochs",
+        "mixture.seed",
+    ],
     outside=backbone_identity,
     programs=[WORKER],
     checks=[FINITE_CHECK, GENERAL_CHECK],

@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
         process = subprocess.Popen(
             [*COMMAND, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             status = _watch(console, process, event_file)
         except KeyboardInterrupt:

@@ -24,13 +24,17 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
     num_gpus: int = Field(default=0, ge=0, description="GPUs of a job: 0 trains on the CPU, otherwise one for each process.")
     threads: int = Field(default=0, ge=0, description="CPU threads of each process; 0: the cores divided among the processes.")
 
-    def train(self, job: TrainingJob, log: Callable[[str], None], on_metrics: OnMetrics | None = None) -> dict[str, Any]:
-        """Run a job to its end and return its summary.json.
+    def train(
+        self, job: TrainingJob, log: Callable[[str], None], on_metrics: OnMetrics | None = None, threads: int | None = None
+    ) -> dict[str, Any]:
+        """Run a job to its end and return its summary.json joined with its timing; `threads` overrides the resource's.
 
         Every ten seconds a line goes to ``log``; ``on_metrics`` gets every line of the metrics. Raises
         TrainingFailedError when the job fails, ValueError when it cannot be placed.
         """
-        placement = LauncherConfig(num_processes=self.num_processes, num_gpus=self.num_gpus, threads=self.threads)
+        placement = LauncherConfig(
+            num_processes=self.num_processes, num_gpus=self.num_gpus, threads=self.threads if threads is None else threads
+        )
         progress = ProgressLog(job, log)
 
         def note(metrics: dict[str, Any]) -> None:
@@ -39,7 +43,7 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
                 on_metrics(metrics)
 
         self.launcher.run(plan_launch(job, placement), note, job.work / "worker.log")
-        return json.loads((job.output / "summary.json").read_text())
+        return {**json.loads((job.output / "summary.json").read_text()), **json.loads(job.timing.read_text())}
 
 
 class ProgressLog:

@@ -34,7 +34,8 @@ def test_version_follows_imports_and_ignores_layout(package: Path) -> None:
     before = version()
     (package / "other.py").write_text("UNRELATED = 2\n")
     (package / "filters.py").write_text(
-        '"""Doc."""\nfrom hephaestus_dag.deep.words import LIMIT  # why\n\n\ndef keep(n):\n    """Keep."""\n    return n > LIMIT\n'
+        '"""Doc."""\nfrom hephaestus_dag.deep.words import LIMIT  # why\n\n\n'
+        'def keep(n):\n    """Keep."""\n    return n > LIMIT\n'
     )
     assert version() == before
     (package / "deep" / "words.py").write_text("LIMIT = 4\n")

@@ -24,7 +24,9 @@ def document(text: str, **changes: str) -> Document:
 
 
 @given(st.lists(texts, max_size=12), st.integers(1, 5))
-def test_documents_come_back_in_order_over_shards(tmp_path_factory: pytest.TempPathFactory, words: list[str], size: int) -> None:
+def test_documents_come_back_in_order_over_shards(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], size: int
+) -> None:
     folder = tmp_path_factory.mktemp("documents")
     with DocumentWriter(folder, documents_per_shard=size) as writer:
         for word in words:

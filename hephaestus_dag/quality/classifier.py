@@ -6,7 +6,6 @@ content, so the held-out measures on annotated pages alone, reported beside the 
 """
 
 import functools
-import hashlib
 import json
 import re
 import tempfile
@@ -172,9 +171,15 @@ def normalise(text: str) -> str:
     return " ".join(SYMBOL.sub(r" \1 ", text.lower().replace("__label__", "label ")).split())
 
 
-@functools.cache
 def open_classifier(folder: Path) -> tuple[Any, int]:
-    """Return the fastText model of a folder, and the number of characters that it reads."""
+    """Return the fastText model of a folder, and the number of characters that it reads. The last one stays in memory."""
+    status = (folder / "quality.bin").stat()
+    return load_classifier(folder, status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=1)
+def load_classifier(folder: Path, modified: int, inode: int) -> tuple[Any, int]:
+    """Load a classifier; the last two arguments make a rebuilt file in the same place another one."""
     import fasttext
 
     settings = json.loads((folder / "classifier.json").read_text())
@@ -203,9 +208,11 @@ def score_documents(
 ) -> dict[str, Any]:
     """Score every document of a folder, and write ``scores.parquet`` in the order of the documents.
 
-    Returns the count and the quartiles of the scores.
+    Returns the count and the quartiles of the scores. Raises ValueError when there is no document.
     """
     total = read_document_table(documents, ["id"]).num_rows
+    if not total:
+        raise ValueError("there are no documents to score: retrieval found nothing, lower random_pair_quantile")
     parts: list[pa.RecordBatch] = []
     for batch in read_documents(documents, ["id", "text"], batch_size=1_024):
         parts.append(score_batch(batch, classifier))
@@ -215,10 +222,4 @@ def score_documents(
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / "scores.parquet", compression="zstd")
     scores = table["quality_score"].to_numpy()
-    quartiles = np.quantile(scores, (0.25, 0.5, 0.75)).tolist() if len(scores) else []
-    return {"documents": len(scores), "quartiles": quartiles}
-
-
-def classifier_digest(folder: Path) -> str:
-    """Return the SHA-256 of the model file."""
-    return hashlib.sha256((folder / "quality.bin").read_bytes()).hexdigest()
+    return {"documents": len(scores), "quartiles": np.quantile(scores, (0.25, 0.5, 0.75)).tolist()}

@@ -19,9 +19,9 @@ def projection_figure(
 
     generator = np.random.default_rng(seed)
     groups = {
-        "other web": (sample(web_vectors[~retrieved], generator), "#b8bcc4"),
-        "retrieved": (sample(web_vectors[retrieved], generator), "#d9822b"),
-        "seed": (sample(seed_vectors, generator), "#2b6cb0"),
+        "other web": (sample(web_vectors, np.flatnonzero(~retrieved), generator), "#b8bcc4"),
+        "retrieved": (sample(web_vectors, np.flatnonzero(retrieved), generator), "#d9822b"),
+        "seed": (sample(seed_vectors, np.arange(len(seed_vectors)), generator), "#2b6cb0"),
     }
     points = np.concatenate([vectors for vectors, _ in groups.values()])
     centre = points.mean(axis=0)
@@ -40,8 +40,8 @@ def projection_figure(
     return {"first": float(shares[0]), "second": float(shares[1])}
 
 
-def sample(vectors: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return at most ``POINTS_PER_GROUP`` vectors, in their order."""
-    if len(vectors) <= POINTS_PER_GROUP:
-        return np.asarray(vectors)
-    return vectors[np.sort(generator.choice(len(vectors), POINTS_PER_GROUP, replace=False))]
+def sample(vectors: np.ndarray, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return the vectors of at most ``POINTS_PER_GROUP`` of the rows, in their order."""
+    if len(rows) > POINTS_PER_GROUP:
+        rows = np.sort(generator.choice(rows, POINTS_PER_GROUP, replace=False))
+    return vectors[rows]

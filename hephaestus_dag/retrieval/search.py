@@ -137,5 +137,8 @@ def write_retrieved(web_corpus: Path, retrieved: pa.Table, writer: DocumentWrite
 def mean_similarity(queries: np.ndarray, vectors: np.ndarray, found: np.ndarray) -> dict[str, float | None]:
     """Return the mean similarity of queries to retrieved documents and to the rest; None for an empty group."""
     centre = queries.mean(axis=0)
-    groups = {"retrieved": vectors[found], "rest": vectors[~found]}
-    return {name: float(group.mean(axis=0) @ centre) if len(group) else None for name, group in groups.items()}
+    groups = {"retrieved": found, "rest": ~found}
+    return {
+        name: float((members.astype(np.float32) @ vectors) @ centre / members.sum()) if members.any() else None
+        for name, members in groups.items()
+    }

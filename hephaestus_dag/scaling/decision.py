@@ -85,7 +85,7 @@ def _interior(law: Law, config: FitConfig) -> list[str]:
     if best.regret_band == (low, high):
         return [
             (
-                f"from ratio {low:.2f} to {high:.2f} the objective changes by less than twice the noise {law.sigma:.4f} of a run: "
+                f"from ratio {low:.2f} to {high:.2f} the objective moves by less than two sigma of a run, {2 * law.sigma:.4f}: "
                 "the runs cannot tell ratios apart; train them longer, or add larger sizes"
             )
         ]

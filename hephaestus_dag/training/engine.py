@@ -25,7 +25,7 @@ def start_processes() -> torch.device:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = os.environ["DS_ACCELERATOR"] == "cuda"
     if on_gpu and torch.cuda.device_count() <= int(os.environ.get("LOCAL_RANK", "0")):
-        raise ValueError(f"num_gpus: {torch.cuda.device_count()} GPUs are visible here; lower num_gpus, or set it to 0 for the CPU")
+        raise ValueError(f"num_gpus: {torch.cuda.device_count()} GPUs are visible here; lower num_gpus (0: train on the CPU)")
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         os.environ.setdefault(name, value)
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
@@ -119,8 +119,17 @@ def save_state(engine: Any, folder: Path) -> None:
 
 
 def load_state(engine: Any, folder: Path) -> None:
-    """Read what :func:`save_state` wrote, by as many processes."""
-    engine.load_checkpoint(str(folder), tag="state")
+    """Read what :func:`save_state` wrote, by as many processes.
+
+    DeepSpeed would unpickle whatever a file says; the variable makes torch read plain values and three harmless classes.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+        engine.load_checkpoint(str(folder), tag="state")
 
 
 def gathered_weights(engine: Any) -> dict[str, Tensor]:

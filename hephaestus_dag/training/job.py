@@ -36,3 +36,8 @@ class TrainingJob(Config):
     def metrics(self) -> Path:
         """The metrics file while the job runs; a copy ends up in the output folder."""
         return self.work / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """Speed and duration of the finished job: facts about the machine, and so not part of the output."""
+        return self.work / "timing.json"

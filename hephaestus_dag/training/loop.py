@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,7 +142,7 @@ class _Run:
         scores = self.heldout.evaluate(self.engine, self.place.device, self.micro)
         for domain, score in scores.items():
             if not math.isfinite(score["loss"]):
-                raise FloatingPointError(f"step {self.step}: the held-out loss of {domain} is {score['loss']}; look at the model")
+                raise FloatingPointError(f"step {self.step}: the held-out loss of {domain} is {score['loss']}; check the model")
         logger.info("%s: step %d of %d, held-out %s", self.job.title, self.step, self.num_steps, scores)
         self._note(heldout=scores)
 
@@ -201,8 +200,10 @@ class _Run:
         output: Path = self.job.output
         output.mkdir(parents=True, exist_ok=True)
         export_model(model, weights, self.tokenizer, output / "model")
-        shutil.copyfile(self.job.metrics, output / "metrics.jsonl")
         lines = read_metrics(self.job.metrics)
+        speeds = [line.pop("tokens_per_second") for line in lines if "loss" in line]
+        # What a clock said stays out of the output: the same job gives the same bytes.
+        (output / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         steps = [line for line in lines if "loss" in line]
         scores = [line["heldout"] for line in lines if "heldout" in line]
         closing = steps[-max(1, len(steps) // 20) :]
@@ -219,10 +220,9 @@ class _Run:
             "heldout": scores[-1],
             "heldout_targets": self.heldout.targets,
             "heldout_bytes": self.heldout.bytes,
-            "tokens_per_second": median(line["tokens_per_second"] for line in steps),
-            "seconds": round(seconds, 1),
-            "world_size": self.place.world_size,
         }
         (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        timing = {"tokens_per_second": median(speeds), "seconds": round(seconds, 1), "world_size": self.place.world_size}
+        self.job.timing.write_text(json.dumps(timing) + "\n")
         draw_loss(lines, self.job.title, output / "loss.png")
         return summary

@@ -42,11 +42,6 @@ class TokenizerFolder:
         content = token["content"] if isinstance(token, dict) else token
         return None if content is None else self.tokenizer.token_to_id(content)
 
-    @property
-    def special_ids(self) -> dict[str, Any]:
-        """The ids as model configurations name them."""
-        return {f"{name}_token_id": self.special_id(name) for name in ("bos", "eos", "pad")}
-
     def text_bytes(self, tokens: list[int]) -> int:
         """Return the UTF-8 bytes of the text that the tokens spell, special tokens left out."""
         return len(self.tokenizer.decode(tokens, skip_special_tokens=True).encode())
@@ -77,7 +72,9 @@ def build_model(shape: ModelShape, tokenizer: TokenizerFolder, seed: int) -> Any
         tie_word_embeddings=shape.tie_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         # The padding token stays out: an embedding learns nothing about it, and it may be the end-of-text token.
-        **tokenizer.special_ids | {"pad_token_id": None},
+        bos_token_id=tokenizer.special_id("bos"),
+        eos_token_id=tokenizer.special_id("eos"),
+        pad_token_id=None,
     )
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
@@ -112,7 +109,8 @@ def open_model(folder: Path, tokenizer: TokenizerFolder) -> Any:
             f"model: {folder} knows {head.weight.shape[0]} tokens, the tokenizer has {tokenizer.vocab_size}; "
             "give the model's own tokenizer"
         )
-    model.get_input_embeddings().padding_idx = None  # Otherwise a token that pads and ends texts gets no gradient.
+    embedding: Any = model.get_input_embeddings()
+    embedding.padding_idx = None  # Otherwise a token that pads and ends texts gets no gradient.
     return model
 
 
@@ -127,9 +125,9 @@ def count_parameters(model: Any) -> ParameterCount:
 def export_model(model: Any, weights: dict[str, Tensor], tokenizer: TokenizerFolder, folder: Path) -> None:
     """Write a Hugging Face folder: configuration, the given weights as safetensors, and the tokenizer's own files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in tokenizer.special_ids.items():
-        if getattr(model.generation_config, name) is None:
-            setattr(model.generation_config, name, value)
+    for name in ("bos", "eos", "pad"):
+        if getattr(model.generation_config, f"{name}_token_id") is None:
+            setattr(model.generation_config, f"{name}_token_id", tokenizer.special_id(name))
     model.save_pretrained(folder, state_dict=weights)
     drop_machine_paths(folder)
     for path in sorted({path for pattern in TOKENIZER_FILES for path in tokenizer.folder.glob(pattern) if path.is_file()}):

@@ -76,6 +76,20 @@ def test_the_same_inputs_give_the_same_bytes(inputs: dict[str, Path], tmp_path: 
     assert (tmp_path / "one/quality.bin").read_bytes() != (tmp_path / "reseeded/quality.bin").read_bytes()
 
 
+def test_a_classifier_rebuilt_in_its_place_is_the_one_that_scores(inputs: dict[str, Path], tmp_path: Path):
+    train(inputs, tmp_path / "other", seed=1)
+    train(inputs, tmp_path / "model")
+    score_texts(tmp_path / "model", SEED)
+    train(inputs, tmp_path / "model", seed=1)
+    assert score_texts(tmp_path / "model", SEED).tolist() == score_texts(tmp_path / "other", SEED).tolist()
+
+
+def test_nothing_to_score_is_said(inputs: dict[str, Path], corpus: Callable[..., Path], tmp_path: Path):
+    train(inputs, tmp_path / "model")
+    with pytest.raises(ValueError, match="retrieval found nothing"):
+        score_documents(corpus("empty", []), tmp_path / "model", tmp_path / "scores")
+
+
 def test_examples_have_one_label_each_and_annotation_outweighs_chance(inputs: dict[str, Path]):
     arguments = {**inputs, "config": ClassifierConfig(num_seed=50, num_random=70), "seed_domains": ("agent",)}
     examples = collect_examples(**arguments)

@@ -22,6 +22,7 @@ class Elsewhere(Launcher):
         on_metrics({"step": 0, "heldout": {"text": {"loss": self.loss, "bits_per_byte": 1.0}}})
         on_metrics({"step": 1, "tokens": 64, "loss": self.loss, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 64.0})
         job.output.mkdir(parents=True)
+        job.timing.write_text(json.dumps({"seconds": 1.5}))
         (job.output / "summary.json").write_text(json.dumps({"loss": self.loss, "processes": plan.argv.count("-m")}))
 
 
@@ -56,6 +57,7 @@ def test_an_op_trains_through_whatever_launcher_the_resources_name(job: Training
     result = dg.materialize([checkpoint], resources={"trainer": trainer})
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["loss"].value == 2.5
+    assert event.materialization.metadata["seconds"].value == 1.5
     assert event.materialization.metadata["processes"].value == 2, "torchrun and the worker"
     assert lines == ["stage 1: step 0, held-out loss: text 2.500"]
     assert [line["step"] for line in metrics] == [0, 1]

@@ -127,10 +127,10 @@ def test_resuming_gives_the_same_weights_to_the_bit(
 def test_a_finished_job_only_writes_its_output_again(make_job: MakeJob) -> None:
     job = make_job()
     first = train(job)
-    whole = weights(job)
+    whole = {path.name: path.read_bytes() for path in sorted(job.output.rglob("*")) if path.is_file()}
     shutil.rmtree(job.output)
-    assert train(job) == first | {"seconds": json.loads((job.output / "summary.json").read_text())["seconds"]}
-    assert same(weights(job), whole)
+    assert train(job) == first
+    assert {path.name: path.read_bytes() for path in sorted(job.output.rglob("*")) if path.is_file()} == whole
 
 
 @pytest.mark.parametrize(
