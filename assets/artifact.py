@@ -102,6 +102,8 @@ class ArtifactAsset:
     checks: tuple[CheckDeclaration, ...]
     trains: bool
     """Whether it occupies the accelerator."""
+    priority: int
+    """Of two assets that could start, the one with the higher priority does."""
     description: str
 
     def values(self, recipe: Recipe) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def artifact(
     programs: Iterable[str] = (),
     checks: Iterable[CheckDeclaration] = (),
     trains: bool = False,
+    priority: int = 0,
     description: str = "",
 ) -> Callable[[Callable[[Build], Report]], ArtifactAsset]:
     """Declare an asset; its key is the function's name and its description the docstring, unless given."""
@@ -142,6 +145,7 @@ def artifact(
             programs=tuple(programs),
             checks=tuple(checks),
             trains=trains,
+            priority=priority,
             description=description or (function.__doc__ or "").strip(),
         )
 
@@ -242,6 +246,7 @@ def to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -> dg.A
         code_version=lineage.local_version(asset.key),
         check_specs=check_specs(asset),
         pool=pool if asset.trains else None,
+        op_tags={"dagster/priority": str(asset.priority)},
         required_resource_keys={"store", "compute", "trainer"},
         metadata={"recipe": lineage.recipe.name},
     )

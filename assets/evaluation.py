@@ -108,7 +108,7 @@ def benchmark_loss(key: str, model: str) -> ArtifactAsset:
 def score_report(summary: dict[str, Any]) -> Report:
     """Return the report of a score folder."""
     rows = [
-        {"group": name, "score": group["score"], "from": group["low"], "to": group["high"], "items": group["num_items"]}
+        {"group": name, "score": group["score"], "from": group["low"], "to": group["high"], "items": group["n"]}
         for name, group in summary["groups"].items()
     ]
     not_run = [{"part": part, "because": reason} for part, reason in summary["not_run"].items()]

@@ -118,7 +118,7 @@ def sweep_to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -
         for key in cells:
             yield dg.DynamicOutput(key, mapping_key=re.sub(r"\W", "_", key.removeprefix("proxy_runs/")))
 
-    @dg.op(required_resource_keys=resources, pool=pool)
+    @dg.op(required_resource_keys=resources, pool=pool, tags={"dagster/priority": "-1"})
     def train_cell(context, key: str) -> str:
         lineage.build(key, context)
         return key

@@ -110,6 +110,7 @@ def training_report(build: Build, summary: Any) -> Report:
     programs=[WORKER],
     checks=[FINITE_CHECK, GENERAL_CHECK],
     trains=True,
+    priority=1,
 )
 def backbone(build: Build) -> Report:
     """The model that Stage I starts from: a published one, or a small one pre-trained here on code and text."""
@@ -149,6 +150,7 @@ def stage_checkpoint(key: str, stage: int, start: str, corpus: str, stores: list
         programs=[WORKER],
         checks=[FINITE_CHECK, GENERAL_CHECK],
         trains=True,
+        priority=1,  # everything after it waits for it
         description=STAGE_DESCRIPTIONS[stage],
     )
     def checkpoint(build: Build) -> Report:

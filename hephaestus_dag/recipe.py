@@ -152,7 +152,9 @@ class ExecutionConfig(Config):
 
     max_concurrent: int = Field(ge=1, description="Assets that are worked on at the same time")
     workers: int = Field(ge=0, description="Processes of a data step; 0: one per CPU core")
-    threads: int = Field(ge=0, description="CPU threads of a data step's models; 0: the library's choice. One each when steps share the cores")
+    threads: int = Field(
+        ge=0, description="CPU threads of a data step's models; 0: the library's choice. One each when steps share the cores"
+    )
     launcher: LauncherConfig = Field(description="Processes, GPUs and threads of a training job")
     weekly_retrieval: str = Field(description="Cron expression of the schedule that re-runs retrieval")
 
