@@ -64,6 +64,11 @@ class Build:
         return self.resources.compute
 
     @property
+    def device(self) -> str:
+        """Where models of this step run."""
+        return "cuda" if self.recipe.execution.launcher.num_gpus else "cpu"
+
+    @property
     def trainer(self) -> DeepSpeedTrainer:
         """Runs training jobs."""
         return self.resources.trainer
@@ -153,12 +158,14 @@ def artifact(
 
 
 class Lineage:
-    """All assets of one recipe, and the identity of each."""
+    """All assets of one recipe, and the identity of each, fixed when the graph is loaded."""
 
     def __init__(self, recipe: Recipe, assets: Iterable[ArtifactAsset]) -> None:
         self.recipe = recipe
         self.assets = {asset.key: asset for asset in assets}
         self._identities: dict[str, Identity] = {}
+        for key in self.assets:
+            self.identity(key)
 
     def identity(self, key: str) -> Identity:
         """Return the identity of an asset's artifact, found by walking its inputs."""
@@ -174,8 +181,8 @@ class Lineage:
 
     def local_version(self, key: str) -> str:
         """Return what Dagster shows as the code version: it changes with the asset's own code and recipe values."""
-        asset = self.assets[key]
-        return Identity(key=key, code=asset.code, values=asset.values(self.recipe)).fingerprint[:12]
+        identity = self.identity(key)
+        return Identity(key=key, code=identity.code, values=identity.values).fingerprint[:12]
 
     def build(self, key: str, context: Any) -> Built:
         """Build one asset's artifact, or find it, inside a Dagster step."""

@@ -70,7 +70,7 @@ def bfcl_scores(key: str, model: str) -> ArtifactAsset:
         from hephaestus_dag.evaluation.generation import Generator
 
         config = build.recipe.evaluation
-        generator = Generator(build.input(model) / "model", batch_size=config.bfcl.batch_size)
+        generator = Generator(build.input(model) / "model", build.device, batch_size=config.bfcl.batch_size)
         checker = ensure_environment(build.cache / "bfcl")
         summary = evaluate_bfcl(generator, checker, build.input("benchmark_items"), config, build.folder, build.progress)
         return score_report(summary)
@@ -95,7 +95,7 @@ def benchmark_loss(key: str, model: str) -> ArtifactAsset:
         from hephaestus_dag.evaluation.generation import Generator
 
         config = build.recipe.evaluation
-        generator = Generator(build.input(model) / "model", batch_size=config.benchmark_loss.batch_size)
+        generator = Generator(build.input(model) / "model", build.device, batch_size=config.benchmark_loss.batch_size)
         stores = [build.input("tokenized_seed")]
         summary = evaluate_benchmark_loss(
             generator, build.input("benchmark_items"), stores, config, build.folder, build.progress

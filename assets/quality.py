@@ -49,7 +49,7 @@ def quality_annotations(build: Build) -> Report:
     from hephaestus_dag.quality.annotate import annotate_sample, make_annotator
 
     config = build.recipe.quality.annotation
-    annotator = make_annotator(config.annotator, load_rubric(config.rubric), build.cache)
+    annotator = make_annotator(config.annotator, load_rubric(config.rubric), build.cache, build.device)
     found = annotate_sample(
         build.input("web_corpus"),
         build.input("retrieved_web_shards") / "retrieved.parquet",
@@ -95,12 +95,14 @@ def quality_classifier(build: Build) -> Report:
         build.recipe.quality.classifier,
         build.folder,
     )
-    held_out = found["held_out"]
+    held_out, annotated = found["held_out"], found["held_out_annotated"]
+    honest = f"; on annotated pages alone F1 {annotated['f1']:.2f}" if annotated else ""
     return Report(
-        headline=f"held-out precision {held_out['precision']:.2f}, recall {held_out['recall']:.2f}, F1 {held_out['f1']:.2f}",
+        headline=f"held-out precision {held_out['precision']:.2f}, recall {held_out['recall']:.2f}, "
+        f"F1 {held_out['f1']:.2f}{honest}",
         figures={**{f"held-out {name}": value for name, value in held_out.items()}, "model bytes": found["model_bytes"]},
         tables={
-            "held-out measures": measures_table({"all": held_out, "annotated pages only": found["held_out_annotated"]}),
+            "held-out measures": measures_table({"all": held_out, "annotated pages only": annotated}),
             "examples": [{"part": part, **counts} for part, counts in found["examples"].items()],
         },
         pictures={"scores and precision-recall": "quality.png"},

@@ -58,7 +58,7 @@ def web_index(build: Build) -> Report:
     from hephaestus_dag.retrieval.index import build_index
 
     config = build.recipe.web_retrieval.retrieval.encoder
-    encoder = Encoder(config, resolve_model(config.model, build.cache))
+    encoder = Encoder(config, resolve_model(config.model, build.cache), build.device)
     figures = embed_documents(build.input("web_corpus"), encoder, build.folder, build.progress, build.earlier)
     index = build_index(open_embeddings(build.folder)[0], build.folder)
     return Report(
@@ -95,7 +95,7 @@ def retrieved_web_shards(build: Build) -> Report:
         build.input("seed_corpus"),
         build.input("web_corpus"),
         build.input("web_index"),
-        Encoder(config.encoder, resolve_model(config.encoder.model, build.cache)),
+        Encoder(config.encoder, resolve_model(config.encoder.model, build.cache), build.device),
         config,
         build.folder,
         build.progress,

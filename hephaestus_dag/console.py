@@ -110,8 +110,10 @@ def _print_report(console: Console, event_file: Path) -> None:
         if event["event"] == "end" and event["asset"] == "benchmark_report":
             folder = Path(event["path"])
             console.print()
-            console.print(escape((folder / "report.md").read_text()))
-            console.print(f"\nas a page: {folder / 'report.html'}")
+            sections = (folder / "report.md").read_text().split("\n## ")
+            details = next((i for i, section in enumerate(sections) if "by category" in section), len(sections))
+            console.print(escape("\n## ".join(sections[:details])))
+            console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:

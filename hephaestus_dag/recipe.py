@@ -205,7 +205,7 @@ class Recipe(Config):
 
     def missing_inputs(self) -> list[tuple[tuple[int | str, ...], str]]:
         """Return what the recipe asks for that is not there or does not fit, with the place in the recipe."""
-        problems: list[tuple[tuple[int | str, ...], str]] = []
+        problems = self._contradictions()
         names: set[str] = set()
         for path, sources in self.document_sources().items():
             for i, source in enumerate(sources):
@@ -215,6 +215,28 @@ class Recipe(Config):
                         ((*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name")
                     )
                 names.add(source.name)
+        return problems
+
+    def _contradictions(self) -> list[tuple[tuple[int | str, ...], str]]:
+        """Return what two sections say differently."""
+        problems: list[tuple[tuple[int | str, ...], str]] = []
+        model, tokenizer = self.training.backbone.model, self.mixture.tokenizer.model
+        if model and model != tokenizer:
+            problems.append((("mixture", "tokenizer"), f"the backbone {model} needs its own tokenizer; write model: {model}"))
+        shape = self.training.backbone.shape
+        longest = max(self.mixture.sequence_length, self.mixture.instruction.sequence_length)
+        if shape and shape.max_position_embeddings < longest:
+            problems.append(
+                (
+                    ("training", "backbone", "shape", "max_position_embeddings"),
+                    f"{shape.max_position_embeddings} is less than the longest training sequence, {longest}; raise it",
+                )
+            )
+        reference = self.evaluation.reference_variant
+        if reference is not None and reference not in self.variants:
+            problems.append(
+                (("evaluation", "reference_variant"), f"{reference!r} is not a variant; choose from {', '.join(self.variants)}")
+            )
         return problems
 
 

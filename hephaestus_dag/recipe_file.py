@@ -91,13 +91,18 @@ def _line(node: yaml.Node | None, where: tuple[int | str, ...]) -> int:
             pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if pair is None:
                 break
-            line, node = pair[0].start_mark.line + 1, pair[1]
+            key, node = pair
+            line = _start(key)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            line = node.start_mark.line + 1
+            line = _start(node)
         else:
             break
     return line
+
+
+def _start(node: yaml.Node) -> int:
+    return node.start_mark.line + 1 if node.start_mark else 1
 
 
 def _repeated_keys(node: yaml.Node | None, where: tuple[int | str, ...]) -> list[tuple[tuple[int | str, ...], str]]:

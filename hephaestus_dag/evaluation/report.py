@@ -165,6 +165,7 @@ def _cell(entry: dict[str, Any] | None, metric: str) -> str:
 def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """Return the report's tables: title, header and rows of plain text."""
     found: list[tuple[str, list[str], list[list[str]]]] = []
+    details: list[tuple[str, list[str], list[list[str]]]] = []
     for benchmark in dict.fromkeys(column["benchmark"] for column in report["columns"]):
         columns = [column for column in report["columns"] if column["benchmark"] == benchmark]
         metric = columns[0]["metric"]
@@ -175,12 +176,17 @@ def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
             groups = report["scores"][variant].get(benchmark, {}).get("groups", {})
             rows.append([variant, *(_cell(groups.get(column["group"]), metric) for column in columns)])
         found.append((f"{benchmark}: {unit}, {direction}", ["variant", *(c["group"] for c in columns)], rows))
-        categories = [
-            [variant, category, _cell(entry, metric)]
-            for variant in report["variants"]
-            for category, entry in report["scores"][variant].get(benchmark, {}).get("categories", {}).items()
-        ]
-        found.append((f"{benchmark} by category: {unit}", ["variant", "category", "score"], categories))
+        by_variant = [report["scores"][variant].get(benchmark, {}).get("categories", {}) for variant in report["variants"]]
+        details.append(
+            (
+                f"{benchmark} by category: {unit}",
+                ["category", *report["variants"]],
+                [
+                    [category, *(_cell(categories.get(category), metric) for categories in by_variant)]
+                    for category in sorted({name for categories in by_variant for name in categories})
+                ],
+            )
+        )
     differences = []
     for row in report["differences"]:
         change, low, high = (_format(row[key], row["metric"]) for key in ("difference", "low", "high"))
@@ -189,7 +195,7 @@ def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     if differences:
         title = f"Paired differences from {report['reference']} (accuracy in points, loss in bits per byte)"
         found.append((title, ["variant", "score", "difference", "McNemar p"], differences))
-    return found
+    return found + details
 
 
 def render_markdown(report: dict[str, Any]) -> str:

@@ -58,10 +58,16 @@ def weighted_proportion_interval(
     num_samples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Return an interval of a weighted sum of independent proportions, by draws from their Jeffreys posteriors."""
-    k, n = np.asarray(successes), np.asarray(totals)
+    """Return an interval of a weighted sum of independent proportions, by draws from their Jeffreys posteriors.
+
+    Near 0 and 1 the equal-tailed interval would leave out the estimate itself; it is widened to hold it (Brown, Cai and
+    DasGupta, "Interval estimation for a binomial proportion", 2001).
+    """
+    k, n, w = np.asarray(successes), np.asarray(totals), np.asarray(weights)
     draws = np.random.default_rng(seed).beta(k + 0.5, n - k + 0.5, size=(num_samples, len(k)))
-    return percentile_interval(draws @ np.asarray(weights), confidence)
+    interval = percentile_interval(draws @ w, confidence)
+    estimate = float((k / n) @ w)
+    return Interval(min(interval.low, estimate), max(interval.high, estimate))
 
 
 def bootstrap_mean_interval(

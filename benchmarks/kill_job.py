@@ -1,0 +1,67 @@
+"""Kill the whole job at random moments, start it again each time, and compare what it made with an undisturbed run.
+
+    make demo
+    .venv/bin/python benchmarks/kill_job.py --reference store --scratch /some/empty/folder --kills 5
+
+Prints every kill and what was finished by then, and at the end each asset's fingerprint and content against the reference:
+`content` is one hash over all files of the artifact, so equality means equal bytes. Exits with 1 when one differs.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, required=True, help="store of an undisturbed run of the same recipe")
+    parser.add_argument("--scratch", type=Path, required=True, help="empty folder for the disturbed run")
+    parser.add_argument("--kills", type=int, default=5, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--longest", type=float, default=150, help="most seconds between a start and a kill")
+    options = parser.parse_args()
+    store = options.scratch / "store"
+    home = options.scratch / "dagster"
+    home.mkdir(parents=True)
+    environment = {**os.environ, "HEPHAESTUS_STORE": str(store.absolute()), "DAGSTER_HOME": str(home.absolute())}
+    moments = random.Random(options.seed)
+    with (options.scratch / "log").open("wb") as log:
+        for number in range(1, options.kills + 1):
+            process = subprocess.Popen(COMMAND, env=environment, stdout=log, stderr=log, start_new_session=True)
+            wait = moments.uniform(10, options.longest)
+            try:
+                print(f"the job ended with {process.wait(timeout=wait)} before kill {number} at {wait:.1f} s")
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                print(f"kill {number}: SIGKILL after {wait:.1f} s, {len(contents(store))} artifacts finished", flush=True)
+        started = time.monotonic()
+        status = subprocess.run(COMMAND, env=environment, stdout=log, stderr=log, check=False).returncode
+    print(f"the last start ended with {status} after {time.monotonic() - started:.0f} s")
+    reference, found = contents(options.reference), contents(store)
+    for key in sorted(reference.keys() | found.keys()):
+        same = reference.get(key) == found.get(key)
+        print(f"{'same     ' if same else 'DIFFERENT'} {key} {' '.join(found.get(key, ('missing', '')))[:40]}")
+    return status or reference != found
+
+
+def contents(store: Path) -> dict[str, tuple[str, str]]:
+    """Return fingerprint and content of every artifact by asset key."""
+    found = {}
+    for path in store.rglob("manifest.json"):
+        manifest = json.loads(path.read_text().rpartition("\n")[0])
+        if not any(part.startswith(".") for part in path.relative_to(store).parts):
+            found[manifest["identity"]["key"]] = manifest["fingerprint"][:12], manifest["content"][:12]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
