@@ -8,6 +8,7 @@ from hephaestus_dag.evaluation.bfcl_environment import environment_fingerprint
 from hephaestus_dag.recipe import Recipe
 
 GROUP = "evaluation"
+BENCHMARKS = "benchmarks"
 DRIVER = "hephaestus_dag.evaluation.bfcl_driver"
 
 
@@ -17,7 +18,7 @@ def checker_identity(recipe: Recipe) -> dict[str, Any]:
 
 
 @artifact(
-    group=GROUP,
+    group=BENCHMARKS,
     kinds={"parquet"},
     recipe=[
         "evaluation.bfcl.categories",

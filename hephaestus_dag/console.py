@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,12 +19,14 @@ from rich.markup import escape
 
 from hephaestus_dag import events
 from hephaestus_dag.recipe_file import RecipeError, load_recipe
+from hephaestus_dag.training.follow import MetricsFollower
+from hephaestus_dag.training.launch import end_group
 
 COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job, show its events, print the report; return the job's exit status."""
+def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
+    """Run the job, show its events, print the report; return the job's exit status, or 130 when it was stopped."""
     console = Console(highlight=False, soft_wrap=True)
     recipe_name = os.environ.get("HEPHAESTUS_RECIPE", "laptop")
     try:
@@ -36,20 +38,24 @@ def main(arguments: list[str]) -> int:
     logs.mkdir(exist_ok=True)
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
     log, event_file = logs / f"{stamp}.log", logs / f"{stamp}.events.jsonl"
-    event_file.touch()
     console.print(f"recipe [bold]{recipe.name}[/bold]: {recipe.description}\nDagster's log: {log}\n")
     started = time.monotonic()
+    follower = MetricsFollower(event_file)
+    event_file.touch()
     with log.open("wb") as output:
         environment = {**os.environ, events.VARIABLE: str(event_file.absolute())}
         process = subprocess.Popen(
-            [*COMMAND, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            status = _watch(console, process, event_file)
+            status = _watch(console, process, follower)
         except KeyboardInterrupt:
             console.print("\nstopping ...")
-            status = _stop(process)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # an impatient second one must not leave half a job behind
+            end_group(process, patience=20)
+            console.print(f"the job was stopped after {_duration(time.monotonic() - started)}; what is finished is kept")
+            return 130
     elapsed = _duration(time.monotonic() - started)
     if status != 0:
         console.print(f"\n[red]the job failed after {elapsed}[/red]; the last lines of {log}:")
@@ -60,27 +66,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _watch(console: Console, process: subprocess.Popen[bytes], event_file: Path) -> int:
+def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower) -> int:
     running: dict[str, str] = {}
-    with event_file.open() as file, console.status("starting") as status:
+    with console.status("starting") as status:
         while True:
             ended = process.poll() is not None
-            for event in _read(file):
+            for event in follower.new_lines():
                 _show(console, event, running)
             status.update("  ".join(f"{asset} {note}" for asset, note in running.items()) or "waiting for the next asset")
             if ended:
                 return process.returncode
             time.sleep(0.2)
-
-
-def _read(file) -> Iterator[dict]:
-    while True:
-        position = file.tell()
-        line = file.readline()
-        if not line.endswith("\n"):
-            file.seek(position)
-            return
-        yield json.loads(line)
 
 
 def _show(console: Console, event: dict, running: dict[str, str]) -> None:
@@ -116,21 +112,10 @@ def _print_report(console: Console, event_file: Path) -> None:
             console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            return process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            return process.wait()
-    return process.wait()
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops the job too
     sys.exit(main(sys.argv[1:]))

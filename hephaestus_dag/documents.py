@@ -176,4 +176,4 @@ def domain_table(folder: Path) -> list[dict[str, int | str]]:
         FROM read_parquet(?) GROUP BY ALL ORDER BY ALL
     """
     with duckdb.connect() as connection:
-        return pa.table(connection.execute(query, [document_files(folder)]).to_arrow_table()).to_pylist()
+        return pa.table(connection.sql(query, params=[document_files(folder)]).to_arrow_table()).to_pylist()

@@ -16,6 +16,6 @@ def emit(event: str, asset: str, **details: Any) -> None:
     """Append one event; a single write, so lines of several processes never mix."""
     target = os.environ.get(VARIABLE)
     if target:
-        line = json.dumps({"event": event, "asset": asset, "time": time.time(), **details}, ensure_ascii=False) + "\n"
+        line = json.dumps({"event": event, "asset": asset, "time": time.time(), **details}) + "\n"
         with Path(target).open("ab", buffering=0) as file:
             file.write(line.encode())

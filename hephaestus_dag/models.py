@@ -141,8 +141,10 @@ def convert_gguf(source: Path, target: Path, hint: str = "pip install gguf") -> 
     """Convert a GGUF file into a Hugging Face folder with bfloat16 weights, once; the folder appears complete or not at all."""
     if (target / "config.json").is_file():
         return target
-    if importlib.util.find_spec("gguf") is None:
-        raise ModuleNotFoundError(f"reading {source.name} needs the package gguf: pip install gguf (the model itself: {hint})")
+    if missing := [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]:
+        raise ModuleNotFoundError(
+            f"reading {source.name} needs {' and '.join(missing)}: pip install {' '.join(missing)} (the model itself: {hint})"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     staging.chmod(0o755)

@@ -10,12 +10,13 @@ from pydantic import Field, field_validator, model_validator
 
 from hephaestus_dag.config import Config
 from hephaestus_dag.curation.config import CurationConfig
+from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.evaluation.config import EvaluationConfig
 from hephaestus_dag.mixture.config import Component, InstructionConfig, MixtureConfig, TokenizerConfig, TokenStoreConfig
 from hephaestus_dag.quality.config import AnnotationConfig, ClassifierConfig, FilterConfig
 from hephaestus_dag.retrieval.config import RetrievalConfig
 from hephaestus_dag.scaling.config import ScalingConfig
-from hephaestus_dag.sources.config import SourceConfig, check_available
+from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.synthetic_config import SyntheticCallsConfig
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 
@@ -72,6 +73,14 @@ class MixtureSection(Config):
         if isinstance(ratio, float) and not 0 < ratio < 1:
             raise ValueError("agent_ratio lies strictly between 0 and 1, or is the word fitted")
         return ratio
+
+    @field_validator("stage2_components")
+    @classmethod
+    def _known_domains(cls, components: tuple[Component, ...]) -> tuple[Component, ...]:
+        for component in components:
+            if component.domain not in DOMAINS:
+                raise ValueError(f"domain {component.domain!r} is none of {', '.join(DOMAINS)}")
+        return components
 
     @model_validator(mode="after")
     def _stage2_is_a_mixture(self) -> Self:
@@ -194,50 +203,6 @@ class Recipe(Config):
         """Return the value at a dotted path as JSON values, for an identity."""
         found = self.section(name)
         return found.model_dump(mode="json") if isinstance(found, Config) else _json(found)
-
-    def document_sources(self) -> dict[tuple[str, ...], Sources]:
-        """Return all lists of sources by their path in the recipe."""
-        names = ("tool_documentation", "function_calling_trajectories", "code_documents", "text_documents")
-        return {
-            **{("seed_corpus", name): getattr(self.seed_corpus, name) for name in names},
-            ("web_retrieval", "web_corpus"): self.web_retrieval.web_corpus,
-        }
-
-    def missing_inputs(self) -> list[tuple[tuple[int | str, ...], str]]:
-        """Return what the recipe asks for that is not there or does not fit, with the place in the recipe."""
-        problems = self._contradictions()
-        names: set[str] = set()
-        for path, sources in self.document_sources().items():
-            for i, source in enumerate(sources):
-                problems += [((*path, i), text) for text in check_available(source)]
-                if source.name in names:
-                    problems.append(
-                        ((*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name")
-                    )
-                names.add(source.name)
-        return problems
-
-    def _contradictions(self) -> list[tuple[tuple[int | str, ...], str]]:
-        """Return what two sections say differently."""
-        problems: list[tuple[tuple[int | str, ...], str]] = []
-        model, tokenizer = self.training.backbone.model, self.mixture.tokenizer.model
-        if model and model != tokenizer:
-            problems.append((("mixture", "tokenizer"), f"the backbone {model} needs its own tokenizer; write model: {model}"))
-        shape = self.training.backbone.shape
-        longest = max(self.mixture.sequence_length, self.mixture.instruction.sequence_length)
-        if shape and shape.max_position_embeddings < longest:
-            problems.append(
-                (
-                    ("training", "backbone", "shape", "max_position_embeddings"),
-                    f"{shape.max_position_embeddings} is less than the longest training sequence, {longest}; raise it",
-                )
-            )
-        reference = self.evaluation.reference_variant
-        if reference is not None and reference not in self.variants:
-            problems.append(
-                (("evaluation", "reference_variant"), f"{reference!r} is not a variant; choose from {', '.join(self.variants)}")
-            )
-        return problems
 
 
 def _json(value: Any) -> Any:

@@ -7,8 +7,10 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_checks import Problem, Where, contradictions, missing_inputs
 
 
 class RecipeError(ValueError):
@@ -21,33 +23,51 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises RecipeError with one line per problem: ``file:line: path.in.yaml: what is wrong``.
     """
     path = recipe_path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text)
-        raw = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RecipeError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    problems = _repeated_keys(node, ())
+    node, raw = _read(path)
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}:1: a recipe is a mapping of sections, see recipes/laptop.yaml")
-    recipe: Recipe | None = None
+    problems = [*_repeated_keys(node, ()), *missing_inputs(raw)]
     try:
         recipe = Recipe.model_validate(raw)
+        problems += contradictions(recipe)
+        if not problems:
+            return recipe
     except ValidationError as error:
-        problems += [(tuple(problem["loc"]), _message(dict(problem))) for problem in error.errors()]
-    if recipe:
-        problems += recipe.missing_inputs()
-    if problems or recipe is None:
-        lines = sorted((_line(node, where), ".".join(map(str, where)), text) for where, text in problems)
-        raise RecipeError(
-            f"the recipe {path} has {len(lines)} problem{'s' * (len(lines) != 1)}:\n"
-            + "\n".join(f"  {path.name}:{line}: {where or 'recipe'}: {text}" for line, where, text in lines)
-        )
-    return recipe
+        problems += _invalid(error)
+    lines = sorted((*_place(node, where), text) for where, text in problems)
+    raise RecipeError(
+        f"the recipe {path} has {len(lines)} problem{'s' * (len(lines) != 1)}:\n"
+        + "\n".join(f"  {path.name}:{line}: {where or 'recipe'}: {text}" for line, where, text in lines)
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives every value that cannot be read its line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a date such as 2024-13-01
+            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from None
+
+
+def _read(path: Path) -> tuple[yaml.Node | None, Any]:
+    """Return the parsed file, with lines, and its plain values."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RecipeError(f"{path}:{line}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return node, loader.construct_document(node) if node else None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RecipeError(f"{path}:{line}: not valid YAML: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise RecipeError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
 
 
 def recipe_path(name: str | Path) -> Path:
@@ -63,7 +83,14 @@ def recipe_path(name: str | Path) -> Path:
     raise RecipeError(f"no recipe {str(name)!r}: give a path to a YAML file or one of {known}")
 
 
-def _message(problem: dict[str, Any]) -> str:
+def _invalid(error: ValidationError) -> list[Problem]:
+    found = [(tuple(problem["loc"]), problem) for problem in error.errors()]
+    wholes = {where[:depth] for where, _ in found for depth in range(len(where))}
+    # pydantic leaves wrong items out, and then also complains that the list is too short
+    return [(where, _message(problem)) for where, problem in found if problem["type"] != "too_short" or where not in wholes]
+
+
+def _message(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         known = _fields(Recipe, tuple(problem["loc"])[:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
@@ -73,7 +100,7 @@ def _message(problem: dict[str, Any]) -> str:
     return text + (f" (is {given!r})" if isinstance(given, (str, int, float, bool)) else "")
 
 
-def _fields(model: Any, where: tuple[int | str, ...]) -> list[str]:
+def _fields(model: Any, where: Where) -> list[str]:
     for part in where:
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
@@ -84,28 +111,26 @@ def _fields(model: Any, where: tuple[int | str, ...]) -> list[str]:
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _line(node: yaml.Node | None, where: tuple[int | str, ...]) -> int:
+def _place(node: yaml.Node | None, where: Where) -> tuple[int, str]:
+    """Return the line of a place, and its path in the YAML: what pydantic appends for an arm of a union is not in it."""
     line = 1
-    for part in where:
+    for depth, part in enumerate(where):
         if isinstance(node, yaml.MappingNode):
             pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if pair is None:
                 break
             key, node = pair
-            line = _start(key)
+            line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = _start(node)
+            item: yaml.Node = node.value[part]
+            line, node = item.start_mark.line + 1, item
         else:
+            where = where[:depth]
             break
-    return line
+    return line, ".".join(map(str, where))
 
 
-def _start(node: yaml.Node) -> int:
-    return node.start_mark.line + 1 if node.start_mark else 1
-
-
-def _repeated_keys(node: yaml.Node | None, where: tuple[int | str, ...]) -> list[tuple[tuple[int | str, ...], str]]:
+def _repeated_keys(node: yaml.Node | None, where: Where) -> list[Problem]:
     found = []
     if isinstance(node, yaml.MappingNode):
         keys = [key.value for key, _ in node.value]

@@ -23,8 +23,10 @@ class LadderRung(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} of rung {self.name} must be a multiple of heads {self.heads}")
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} of rung {self.name} must be an even multiple of heads {self.heads}"
+            )
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} of rung {self.name} must be a multiple of kv_heads {self.kv_heads}")
         return self

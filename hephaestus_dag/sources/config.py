@@ -41,6 +41,8 @@ class SourceConfig(Config):
     def _packages_are_named(self) -> Self:
         if (self.location == "packages") != bool(self.packages):
             raise ValueError("packages and location belong together: write `location: packages` and list the distributions")
+        if not all(name.strip() for name in self.packages):
+            raise ValueError("packages holds an empty name; remove it")
         if not self.location.removeprefix("package:").strip():
             raise ValueError("location is empty; write package:<distribution>, packages, stdlib or a path")
         return self
@@ -81,6 +83,6 @@ def check_available(config: SourceConfig) -> list[str]:
         try:
             if not any(root.has_files() for root in single.roots()):
                 problems.append(f"source {config.name!r}: {single.where} holds no files; correct location or exclude")
-        except (MissingPackageError, FileNotFoundError) as error:
+        except (MissingPackageError, OSError, ValueError) as error:  # ValueError: a glob that is none
             problems.append(f"source {config.name!r}: {error}")
     return problems

@@ -64,3 +64,14 @@ def test_paired_difference_is_narrower_than_unpaired_and_weighted():
     assert found.difference == pytest.approx(0.25 * 0.1 + 0.75 * 0.5)
     assert found.high - found.low < 1e-9
     assert found.num_items == 600
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8), st.floats(0.1, 1)), min_size=1, max_size=4))
+def test_a_weighted_interval_holds_its_estimate(parts: list[tuple[int, int, float]]) -> None:
+    successes = [min(k, n) for k, n, _ in parts]
+    totals = [n for _, n, _ in parts]
+    weights = [w / sum(w for _, _, w in parts) for _, _, w in parts]
+    interval = weighted_proportion_interval(successes, totals, weights, num_samples=500)
+    estimate = sum(k / n * w for k, n, w in zip(successes, totals, weights, strict=True))
+    assert interval.low - 1e-9 <= estimate <= interval.high + 1e-9
+    assert interval.high > interval.low

@@ -1,0 +1,108 @@
+"""What the validation of single values cannot see: whether what a recipe names is there, and whether its parts agree."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from hephaestus_dag.models import is_folder, model_identity
+from hephaestus_dag.quality.rubric import load_rubric
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.sources.config import SourceConfig, check_available
+
+Where = tuple[int | str, ...]
+Problem = tuple[Where, str]
+
+SOURCES = (
+    ("seed_corpus", "tool_documentation"),
+    ("seed_corpus", "function_calling_trajectories"),
+    ("seed_corpus", "code_documents"),
+    ("seed_corpus", "text_documents"),
+    ("web_retrieval", "web_corpus"),
+)
+ANNOTATOR = ("quality", "annotation", "annotator")
+RUBRIC = ("quality", "annotation", "rubric")
+MODELS = (
+    ("web_retrieval", "retrieval", "encoder", "model"),
+    ("mixture", "tokenizer", "model"),
+    ("training", "backbone", "model"),
+)
+
+
+def missing_inputs(raw: Any) -> list[Problem]:
+    """Return what the plain values of a recipe name that is not there, with the place in the file.
+
+    Plain values, so that what is missing is listed together with what is invalid; an invalid source is left out here.
+    """
+    return [*_missing_documents(raw), *_missing_models(raw)]
+
+
+def _missing_documents(raw: Any) -> Iterator[Problem]:
+    names: set[str] = set()
+    for path in SOURCES:
+        sources = _at(raw, path)
+        for i, value in enumerate(sources if isinstance(sources, list) else []):
+            try:
+                source = SourceConfig.model_validate(value)
+            except ValidationError:
+                continue
+            yield from (((*path, i), text) for text in check_available(source))
+            if source.name in names:
+                yield (*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name"
+            names.add(source.name)
+
+
+def _missing_models(raw: Any) -> Iterator[Problem]:
+    served = _at(raw, (*ANNOTATOR, "kind")) == "openai"
+    for path in [*MODELS, *([] if served else [(*ANNOTATOR, "model")]), RUBRIC]:
+        name = _at(raw, path)
+        try:
+            if isinstance(name, str) and path == RUBRIC:
+                load_rubric(name)
+            elif isinstance(name, str) and not is_folder(name):
+                model_identity(name)
+        except (ModuleNotFoundError, OSError, ValueError) as error:
+            yield path, str(error)
+
+
+def _at(raw: Any, path: Where) -> Any:
+    for part in path:
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def contradictions(recipe: Recipe) -> list[Problem]:
+    """Return what one part of a recipe says against another, with the place in the file."""
+    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe)]
+
+
+def _backbone(recipe: Recipe) -> Iterator[Problem]:
+    model, tokenizer = recipe.training.backbone.model, recipe.mixture.tokenizer.model
+    if model and model != tokenizer:
+        yield ("mixture", "tokenizer"), f"the backbone {model} needs its own tokenizer; write model: {model}"
+    shape = recipe.training.backbone.shape
+    longest = max(recipe.mixture.sequence_length, recipe.mixture.instruction.sequence_length)
+    if shape and shape.max_position_embeddings < longest:
+        yield (
+            ("training", "backbone", "shape", "max_position_embeddings"),
+            f"{shape.max_position_embeddings} is less than the longest training sequence, {longest}; raise it",
+        )
+
+
+def _batches(recipe: Recipe) -> Iterator[Problem]:
+    for path in ("backbone", "training"), ("stage1",), ("stage2",), ("stage3",), ("proxy",):
+        config = recipe.section(".".join(("training", *path)))
+        try:
+            if config:
+                config.micro_batches(recipe.execution.launcher.num_processes)
+        except ValueError as error:
+            yield ("training", *path), str(error)
+
+
+def _reference(recipe: Recipe) -> Iterator[Problem]:
+    name = recipe.evaluation.reference_variant
+    if name is not None and name not in recipe.variants:
+        yield (
+            ("evaluation", "reference_variant"),
+            f"{name!r} is not a variant; choose from {', '.join(recipe.variants)}",
+        )

@@ -1,0 +1,273 @@
+import copy
+from functools import cache
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets.graph import lineage_of
+from hephaestus_dag.definitions import definitions
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_file import recipe_path
+
+RAW = yaml.safe_load(recipe_path("laptop").read_text())
+
+GROUPS = {
+    "seed_corpus": ["tool_documentation", "function_calling_trajectories", "code_documents", "text_documents", "seed_corpus"],
+    "web_retrieval": ["web_corpus", "web_index", "retrieved_web_shards"],
+    "quality": ["quality_annotations", "quality_classifier", "quality_scored_web", "filtered_web"],
+    "mixture": ["mixed_corpus", "seed_mixture", "instruction_corpus"],
+    "scaling_law": ["proxy_runs", "fitted_power_law"],
+    "training": ["backbone", *(f"hephaestus/stage{stage}_checkpoint" for stage in (1, 2, 3))],
+    "benchmarks": ["benchmark_items"],
+    "evaluation": ["hephaestus/bfcl_scores", "hephaestus/benchmark_loss", "benchmark_report"],
+}
+WEB = {*GROUPS["web_retrieval"], *GROUPS["quality"], "tokenized_web"}
+
+
+def recipe(**changes: Any) -> Recipe:
+    """The laptop recipe with other values, by path with ``__`` between the parts."""
+    raw = copy.deepcopy(RAW)
+    for path, value in changes.items():
+        *way, last = path.split("__")
+        part = raw
+        for name in way:
+            part = part[name]
+        part[last] = value
+    return Recipe.model_validate(raw)
+
+
+CELLS = {name for name in lineage_of(recipe()).assets if name.startswith("proxy_runs/")}
+
+
+def key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(name.split("/"))
+
+
+class Graph:
+    """What Dagster knows of a recipe's graph."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.definitions = definitions(recipe)
+        self.assets = self.definitions.resolve_asset_graph()
+        self.names = {found.to_user_string() for found in self.assets.materializable_asset_keys}
+
+    def parents(self, name: str) -> set[str]:
+        return {found.to_user_string() for found in self.assets.get(key(name)).parent_keys}
+
+    def ancestors(self, name: str) -> set[str]:
+        return self._resolve(dg.AssetSelection.assets(key(name)).upstream(include_self=False))
+
+    def descendants(self, *names: str) -> set[str]:
+        """The assets themselves and all that follow, the cells of the sweep included."""
+        found = self._resolve(dg.AssetSelection.assets(*map(key, names)).downstream())
+        return found | (CELLS if "proxy_runs" in found else set())
+
+    def job(self, name: str) -> set[str]:
+        layer = self.definitions.resolve_job_def(name).asset_layer
+        return {found.to_user_string() for found in layer.executable_asset_keys}
+
+    def pool(self, name: str) -> set[str | None]:
+        """Pools of the ops behind an asset."""
+        return {op.pool for op in self.definitions.resolve_assets_def(key(name)).node_def.iterate_op_defs()}
+
+    def _resolve(self, selection: dg.AssetSelection) -> set[str]:
+        return {found.to_user_string() for found in selection.resolve(self.assets)}
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Graph:
+    return Graph(recipe())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_of_the_paper_holds_its_assets(laptop: Graph, group: str) -> None:
+    assert laptop.names >= set(GROUPS[group])
+    assert {laptop.assets.get(key(name)).group_name for name in GROUPS[group]} == {group}
+
+
+def test_every_asset_explains_itself(laptop: Graph) -> None:
+    nodes = [laptop.assets.get(key(name)) for name in laptop.names]
+    assert {node.group_name for node in nodes} == GROUPS.keys()
+    for node in nodes:
+        assert node.description, node.key
+        assert node.kinds, node.key
+        assert node.code_version, node.key
+
+
+def test_dagster_shows_the_lineage_that_identities_follow(laptop: Graph) -> None:
+    for asset in lineage_of(recipe()).assets.values():
+        if asset.key not in CELLS:
+            assert laptop.parents(asset.key) == set(asset.inputs) - CELLS
+
+
+def test_variants_share_what_is_equal(laptop: Graph) -> None:
+    own = {name for name in laptop.names if name.startswith("without_stage2/")}
+    assert own == {f"without_stage2/{name}" for name in ("stage3_checkpoint", "bfcl_scores", "benchmark_loss")}
+    assert "hephaestus/stage1_checkpoint" in laptop.parents("without_stage2/stage3_checkpoint")
+    assert laptop.ancestors("without_stage2/stage3_checkpoint").isdisjoint(["seed_mixture", "hephaestus/stage2_checkpoint"])
+    assert laptop.parents("base/bfcl_scores") == {"backbone", "benchmark_items"}
+    assert laptop.parents("benchmark_report") == {
+        f"{variant}/{scores}" for variant in RAW["variants"] for scores in ("bfcl_scores", "benchmark_loss")
+    }
+
+
+def test_a_variant_without_retrieval_hangs_on_nothing_of_the_web(laptop: Graph) -> None:
+    graph = Graph(recipe(variants__without_retrieval={"web": "none"}))
+    assert graph.parents("without_retrieval/stage1_checkpoint") >= {"backbone", "without_retrieval/mixed_corpus"}
+    for stage in (1, 2, 3):
+        assert graph.ancestors(f"without_retrieval/stage{stage}_checkpoint").isdisjoint(WEB)
+        assert graph.ancestors(f"hephaestus/stage{stage}_checkpoint") > WEB
+    assert graph.names - laptop.names == {
+        f"without_retrieval/{name}"
+        for name in (
+            "mixed_corpus",
+            "stage1_checkpoint",
+            "stage2_checkpoint",
+            "stage3_checkpoint",
+            "bfcl_scores",
+            "benchmark_loss",
+        )
+    }
+
+
+def test_a_variant_without_filter_takes_all_that_was_retrieved() -> None:
+    graph = Graph(
+        recipe(variants__without_filter={"web": "unfiltered"}, variants__raw_short={"web": "unfiltered", "stages": [1]})
+    )
+    assert graph.parents("without_filter/tokenized_web") == {"tokenizer", "retrieved_web_shards"}
+    assert "without_filter/tokenized_web" in graph.parents("without_filter/mixed_corpus")
+    assert graph.ancestors("without_filter/stage3_checkpoint").isdisjoint(GROUPS["quality"])
+    assert graph.parents("raw_short/bfcl_scores") == {"without_filter/stage1_checkpoint", "benchmark_items"}
+
+
+def test_a_variant_may_have_any_name_that_the_recipe_allows() -> None:
+    graph = Graph(recipe(variants__proxy_runs={"stages": [1]}))
+    assert graph.parents("benchmark_report") >= {"proxy_runs/bfcl_scores", "proxy_runs/benchmark_loss"}
+    assert graph.names >= {"proxy_runs/bfcl_scores", "proxy_runs/benchmark_loss"}
+
+
+def test_the_fitted_law_decides_the_mixture_only_when_asked(laptop: Graph) -> None:
+    fitted = Graph(recipe(mixture__agent_ratio="fitted"))
+    assert "fitted_power_law" in fitted.parents("mixed_corpus")
+    assert "fitted_power_law" not in laptop.ancestors("benchmark_report")
+
+
+def fingerprints(recipe: Recipe) -> dict[str, str]:
+    lineage = lineage_of(recipe)
+    return {name: lineage.identity(name).fingerprint for name in lineage.assets}
+
+
+@cache
+def before_changes() -> dict[str, str]:
+    return fingerprints(recipe())
+
+
+def changed(**changes: Any) -> set[str]:
+    """Assets whose fingerprint another value changes."""
+    before, after = before_changes(), fingerprints(recipe(**changes))
+    assert before.keys() == after.keys()
+    return {name for name, fingerprint in before.items() if after[name] != fingerprint}
+
+
+def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
+    assert changed(training__stage2__learning_rate=0.0005) == {
+        "hephaestus/stage2_checkpoint",
+        "hephaestus/stage3_checkpoint",
+        "hephaestus/bfcl_scores",
+        "hephaestus/benchmark_loss",
+        "benchmark_report",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "first"),
+    [
+        ("seed_corpus__text_documents", RAW["seed_corpus"]["text_documents"][:2], "text_documents"),
+        ("web_retrieval__retrieval__neighbours", 30, "retrieved_web_shards"),
+        ("quality__filter__keep_share", 0.5, "filtered_web"),
+        ("mixture__agent_ratio", 0.4, "mixed_corpus"),
+        ("mixture__stage2_tokens", 100_000, "seed_mixture"),
+        ("mixture__instruction__num_examples", 500, "instruction_corpus"),
+        ("scaling_law__fit__max_interval_width", 0.3, "fitted_power_law"),
+        ("training__backbone__tokens", 300_000, "backbone"),
+        ("training__stage3__seed", 1, "hephaestus/stage3_checkpoint without_stage2/stage3_checkpoint"),
+        ("evaluation__reference_variant", "base", "benchmark_report"),
+    ],
+)
+def test_a_value_changes_what_it_decides_and_all_that_follows(laptop: Graph, path: str, value: Any, first: str) -> None:
+    assert changed(**{path: value}) == laptop.descendants(*first.split())
+
+
+@pytest.mark.parametrize("path", ["training__proxy__learning_rate", "scaling_law__sweep__tokens_per_cell"])
+def test_a_value_of_the_sweep_changes_every_cell_and_the_law(path: str) -> None:
+    value = 0.002 if path.endswith("rate") else 140_000
+    assert len(CELLS) == 12
+    assert changed(**{path: value}) == {*CELLS, "proxy_runs", "fitted_power_law"}
+
+
+def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
+    ratios = RAW["scaling_law"]["sweep"]["agent_ratios"]
+    before, after = before_changes(), fingerprints(recipe(scaling_law__sweep__agent_ratios=[*ratios, 0.95]))
+    assert {name for name in before if after[name] != before[name]} == {"proxy_runs", "fitted_power_law"}
+    assert len(after.keys() - before.keys()) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("execution__max_concurrent", 7),
+        ("execution__workers", 7),
+        ("execution__threads", 7),
+        ("execution__launcher", {"num_processes": 2, "num_gpus": 2, "threads": 7}),
+        ("execution__weekly_retrieval", "0 4 * * 2"),
+        ("scaling_law__threads", 7),
+        ("quality__annotation__annotator__batch_size", 3),
+        ("name", "other"),
+        ("description", "Other words."),
+    ],
+)
+def test_placement_and_words_change_nothing(path: str, value: Any) -> None:
+    assert changed(**{path: value}) == set()
+
+
+def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Graph) -> None:
+    names = ("backbone", "hephaestus/stage3_checkpoint", "hephaestus/bfcl_scores", "seed_corpus", "filtered_web")
+    assert [laptop.pool(name) for name in names] == [{None}] * 5
+    graph = Graph(recipe(execution__launcher={"num_processes": 1, "num_gpus": 1, "threads": 0}))
+    assert [graph.pool(name) for name in names] == [{"gpu"}] * 3 + [{None}] * 2
+    assert graph.pool("proxy_runs") == {"gpu", None}
+
+
+def test_jobs_and_schedule(laptop: Graph) -> None:
+    assert laptop.job("hephaestus") == laptop.names
+    assert laptop.job("retrieval") == {*GROUPS["web_retrieval"], *GROUPS["quality"]}
+    schedule = Graph(recipe(execution__weekly_retrieval="5 4 * * 0")).definitions.resolve_schedule_def("weekly_retrieval")
+    assert (schedule.job_name, schedule.cron_schedule) == ("retrieval", "5 4 * * 0")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("asset", "check", "blocking"),
+    [
+        ("seed_corpus", "removed_share_is_plausible", True),
+        ("web_corpus", "removed_share_is_plausible", True),
+        ("retrieved_web_shards", "retrieved_share_is_plausible", True),
+        ("retrieved_web_shards", "retrieved_is_nearer_to_the_seed", True),
+        ("quality_annotations", "most_pages_were_judged", True),
+        ("filtered_web", "kept_share_is_plausible", True),
+        ("mixed_corpus", "mixture_meets_its_budget", True),
+        ("mixed_corpus", "no_benchmark_text_in_training_data", True),
+        ("seed_mixture", "no_benchmark_text_in_training_data", True),
+        ("instruction_corpus", "no_benchmark_text_in_training_data", True),
+        ("fitted_power_law", "loss_is_finite", True),
+        ("fitted_power_law", "optimum_is_supported", False),
+        ("hephaestus/stage2_checkpoint", "loss_is_finite", True),
+        ("hephaestus/stage2_checkpoint", "general_ability_kept", False),
+    ],
+)
+def test_checks_guard_what_follows(laptop: Graph, asset: str, check: str, blocking: bool) -> None:
+    spec = laptop.definitions.resolve_assets_def(key(asset)).get_spec_for_check_key(dg.AssetCheckKey(key(asset), check))
+    assert spec.blocking == blocking
+    assert spec.description

