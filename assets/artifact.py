@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ class Build:
     work: Path
     """Survives an interrupted build."""
     inputs: Mapping[str, Artifact]
-    earlier: list[Path]
-    """Whole artifacts of the same asset with other fingerprints, newest last."""
+    earlier: Callable[[], list[Path]]
+    """Finds whole artifacts of the same asset with other fingerprints, newest last."""
     cache: Path
     """Converted models and environments made from packages."""
     log: Callable[[str], None]
@@ -196,14 +197,14 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     log: Callable[[str], None] = context.log.info
 
     def write(workspace: Workspace) -> Report:
-        log(f"building {store.path(identity)}: " + "; ".join(store.explain(identity)))
+        log(f"building {store.path(identity)}: {'; '.join(workspace.reasons)}")
         job = Build(
             key=asset.key,
             recipe=lineage.recipe,
             folder=workspace.folder,
             work=workspace.work,
             inputs={name: _open_input(store, lineage.identity(name)) for name in asset.inputs},
-            earlier=store.earlier(identity),
+            earlier=partial(store.earlier, identity),
             cache=resource.cache,
             log=log,
             resources=context.resources,

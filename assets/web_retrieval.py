@@ -59,7 +59,7 @@ def web_index(build: Build) -> Report:
 
     config = build.recipe.web_retrieval.retrieval.encoder
     encoder = Encoder(config, resolve_model(config.model, build.cache), build.device)
-    figures = embed_documents(build.input("web_corpus"), encoder, build.folder, build.progress, build.earlier)
+    figures = embed_documents(build.input("web_corpus"), encoder, build.folder, build.progress, build.earlier())
     index = build_index(open_embeddings(build.folder)[0], build.folder)
     return Report(
         headline=f"{figures['encoded']:,} pages encoded, {figures['copied']:,} taken over, {index['kind']} index",

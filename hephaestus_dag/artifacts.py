@@ -118,12 +118,14 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The two folders of a build in progress."""
+    """A build in progress: its two folders, and why it happens."""
 
     folder: Path
     """Becomes the artifact when the build succeeds."""
     work: Path
     """Survives an interrupted build, for resuming; removed once the artifact is committed."""
+    reasons: list[str] = field(default_factory=list)
+    """Why the artifact is built."""
 
 
 class Store:
@@ -166,7 +168,7 @@ class Store:
             staging.mkdir(parents=True)
             work.mkdir(exist_ok=True)
             started = time.monotonic()
-            report = write(Workspace(folder=staging, work=work))
+            report = write(Workspace(folder=staging, work=work, reasons=reasons))
             _commit(staging, target, identity, report, time.monotonic() - started)
             shutil.rmtree(work)
             return Built(artifact=read_artifact(target), reused=False, reasons=reasons)

@@ -23,10 +23,12 @@ from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.launch import end_group
 
 COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
+STOPPED = 130
+"""Exit status after an interrupt, as shells count it."""
 
 
 def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
-    """Run the job, show its events, print the report; return the job's exit status, or 130 when it was stopped."""
+    """Run the job, show its events, print the report; return the job's exit status, or ``STOPPED``."""
     console = Console(highlight=False, soft_wrap=True)
     recipe_name = os.environ.get("HEPHAESTUS_RECIPE", "laptop")
     try:
@@ -50,13 +52,15 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
         try:
             status = _watch(console, process, follower)
         except KeyboardInterrupt:
+            status = STOPPED
             console.print("\nstopping ...")
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # an impatient second one must not leave half a job behind
-            end_group(process, patience=20)
-            console.print(f"the job was stopped after {_duration(time.monotonic() - started)}; what is finished is kept")
-            return 130
+        finally:
+            if process.poll() is None:  # also when the terminal was closed: no job without its terminal
+                _stop(process)
     elapsed = _duration(time.monotonic() - started)
+    if status == STOPPED:
+        console.print(f"the job was stopped after {elapsed}; what is finished is kept")
+        return status
     if status != 0:
         console.print(f"\n[red]the job failed after {elapsed}[/red]; the last lines of {log}:")
         console.print(escape("\n".join(log.read_text(errors="replace").splitlines()[-15:])))
@@ -112,10 +116,19 @@ def _print_report(console: Console, event_file: Path) -> None:
             console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
 
 
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the job and all its processes, deaf to an impatient second interrupt, which would leave half a job behind."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    end_group(process, patience=20)
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops the job too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

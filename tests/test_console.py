@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, to_dagster
 from hephaestus_dag import events
 from hephaestus_dag.artifacts import Check, Report
-from hephaestus_dag.console import main
+from hephaestus_dag.console import STOPPED, main
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
 from resources.compute import LocalPool
@@ -33,31 +34,38 @@ print("\\n".join(f"line {i}" for i in range(40)))
 sys.exit(int(sys.argv[2]))
 """
 
-FORGE = '''
+FAMILY = """
 import os, subprocess, sys, time
 from pathlib import Path
-import dagster as dg
+DEAF = "import signal, time; signal.signal(2, signal.SIG_IGN); signal.signal(15, signal.SIG_IGN); print(); time.sleep(600)"
 
-STUBBORN = """
-import signal, time
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("deaf", flush=True)
-time.sleep(600)
-"""
-
-@dg.op
 def wait():
-    child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-u", "-c", DEAF], stdout=subprocess.PIPE)
     child.stdout.readline()
     Path("half").write_text(f"{os.getpid()} {child.pid}")
     Path("half").rename("pids")
     time.sleep(600)
+"""
+FORGE = f"""{FAMILY}
+import dagster as dg
+op = dg.op(wait)
 
 @dg.job(executor_def=dg.in_process_executor)
 def forge():
-    wait()
-'''
+    op()
+"""
+CHATTY = f"""{FAMILY}
+import threading
+from hephaestus_dag import events
+
+def talk():
+    while True:
+        events.emit("start", "blade")
+        time.sleep(0.1)
+
+threading.Thread(target=talk, daemon=True).start()
+wait()
+"""
 
 
 @artifact(group="smithy", recipe=["mixture.seed"], checks=[SHARP])
@@ -215,21 +223,56 @@ def until(reached: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+class Job:
+    """A terminal in a process of its own, with a job that has a stubborn child."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        self.folder = folder
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(folder), "HEPHAESTUS_RECIPE": "laptop"}
+        self.terminal = subprocess.Popen(
+            [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.pids: list[int] = []
+
+    def __enter__(self) -> Self:
+        until(lambda: (self.folder / "pids").exists() or self.terminal.poll() is not None)
+        self.pids = [int(pid) for pid in (self.folder / "pids").read_text().split()]
+        assert all(map(alive, self.pids))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in filter(alive, [self.terminal.pid, *self.pids]):
+            os.kill(pid, signal.SIGKILL)
+        self.terminal.communicate()
+
+    def ended(self) -> bool:
+        self.terminal.wait(60)
+        until(lambda: not any(map(alive, self.pids)), seconds=5)
+        return True
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_ending_the_terminal_ends_the_job_and_its_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGHUP], ids=["terminate", "hang up"])
+def test_ending_the_terminal_ends_dagster_and_its_children(tmp_path: Path, wish: signal.Signals) -> None:
     (tmp_path / "smithy.py").write_text(FORGE)
-    command = [sys.executable, "-m", "hephaestus_dag.console", "-m", "smithy", "-j", "forge", "-d", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(tmp_path), "HEPHAESTUS_RECIPE": "laptop"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as console:
-        assert console.stdout is not None
-        until(lambda: (tmp_path / "pids").exists() or console.poll() is not None)
-        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-        assert all(map(alive, pids))
-        console.terminate()
-        while "stopping" not in console.stdout.readline():
-            pass
-        console.send_signal(signal.SIGINT)
-        said = console.stdout.read()
-    assert console.returncode == 130
-    assert "the job was stopped after" in said
-    until(lambda: not any(map(alive, pids)), seconds=5)
+    with Job(tmp_path, "-m", "hephaestus_dag.console", "-m", "smithy", "-j", "forge", "-d", str(tmp_path)) as job:
+        assert job.terminal.stdout is not None
+        job.terminal.send_signal(wish)
+        said = next((line for line in job.terminal.stdout if "stopping" in line), "nothing")
+        job.terminal.send_signal(signal.SIGINT)
+        assert "the job was stopped after" in said + job.terminal.stdout.read()
+        assert job.ended()
+        assert job.terminal.returncode == STOPPED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_terminal_that_nobody_reads_ends_its_job(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from hephaestus_dag.console import main
+main([], [sys.executable, "-c", {CHATTY!r}])
+"""
+    with Job(tmp_path, "-c", code) as job:
+        assert job.terminal.stdout is not None
+        job.terminal.stdout.close()
+        assert job.ended()

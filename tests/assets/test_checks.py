@@ -45,7 +45,7 @@ def made_build(tmp_path: Path, **inputs: Path) -> Build:
         folder=tmp_path / "out",
         work=tmp_path / "work",
         inputs=artifacts,
-        earlier=[],
+        earlier=list,
         cache=tmp_path,
         log=lambda line: None,
         resources=None,

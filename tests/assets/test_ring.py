@@ -202,7 +202,7 @@ def test_a_build_finds_its_earlier_artifacts(recipe: Recipe, store: ArtifactStor
     @artifact(group="smithy", key="shards", recipe=["mixture.seed"], description="Takes over what is there.")
     def shards(build: Build) -> Report:
         (build.folder / "shard").write_text(str(build.recipe.mixture.seed))
-        return Report(headline=",".join((folder / "shard").read_text() for folder in build.earlier))
+        return Report(headline=",".join((folder / "shard").read_text() for folder in build.earlier()))
 
     def headline(seed: int) -> str:
         mixture = recipe.mixture.model_copy(update={"seed": seed})
