@@ -49,9 +49,9 @@ def _empty(tmp_path: Path) -> Path:
 def test_any_changed_byte_is_detected_and_rebuilt(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
     path = store.build(IDENTITY, write_words).artifact.path
-    victim = data.draw(st.sampled_from([path / "manifest.json", path / "part" / "words.txt"]))
+    victim = path / data.draw(st.sampled_from(["manifest.json", "part/words.txt"]))
     content = bytearray(victim.read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
+    position = data.draw(st.integers(0, 10_000)) % len(content)  # the manifest's length varies with the clock
     content[position] ^= data.draw(st.integers(1, 255))
     victim.write_bytes(bytes(content))
     with pytest.raises(DamagedArtifactError, match=victim.name):
