@@ -21,8 +21,12 @@ types: .venv/ready ## check types
 ui: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## serve the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
+$(CURDIR)/.dagster/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D) && cp dagster.yaml $@
+
+# Somebody's own Dagster home keeps its settings; an empty one gets ours.
+%/dagster.yaml:
+	@mkdir -p $(@D) && cp dagster.yaml $@
 
 .venv/ready: pyproject.toml constraints.txt requirements-models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \

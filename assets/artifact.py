@@ -209,7 +209,11 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
             log=log,
             resources=context.resources,
         )
-        return asset.function(job)
+        report = asset.function(job)
+        titles = [*report.figures, *report.tables, *report.pictures]
+        if twice := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"{asset.key} reports two things as {' and '.join(twice)}; the UI would show only one of them")
+        return report
 
     if threads := lineage.recipe.execution.threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch and FAISS when they load, in this step's process

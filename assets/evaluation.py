@@ -112,11 +112,12 @@ def score_report(summary: dict[str, Any]) -> Report:
         {"group": name, "score": group["score"], "from": group["low"], "to": group["high"], "items": group["n"]}
         for name, group in summary["groups"].items()
     ]
+    note = {"note": summary["note"]} if summary["note"] else {}
     not_run = [{"part": part, "because": reason} for part, reason in summary["not_run"].items()]
     return Report(
         headline="; ".join(f"{row['group']} {row['score']:.3f}" for row in rows[:3]),
         rows=summary["num_items"],
-        figures={row["group"]: row["score"] for row in rows},
+        figures={row["group"]: row["score"] for row in rows} | note,
         tables={"scores": rows, **({"not run": not_run} if not_run else {})},
     )
 

@@ -60,10 +60,10 @@ def proxy_runs(recipe: Recipe) -> list[ArtifactAsset]:
         return Report(
             headline=f"{len(runs)} runs: {len(sizes)} sizes x {len(ratios)} agent ratios",
             rows=len(runs),
-            figures={"runs": len(runs), "training FLOPs": sum(run.flops for run in runs)},
+            figures={"runs": len(runs), "training FLOPs (6 x parameters x tokens)": sum(run.flops for run in runs)},
             tables={
-                "runs": [
-                    {"cell": run.cell, "params": run.params, "tokens": run.tokens, "status": run.status, **run.losses}
+                "losses (bits per byte)": [
+                    {"cell": run.cell, "params": run.params, "tokens": run.tokens, "status": run.status, **_rounded(run.losses)}
                     for run in runs
                 ]
             },
@@ -106,6 +106,10 @@ def fitted_power_law(build: Build) -> Report:
             Check(name="optimum_is_supported", passed=supported, detail="; ".join(found["reasons"]) or "all gates passed"),
         ],
     )
+
+
+def _rounded(losses: dict[str, float]) -> dict[str, float]:
+    return {domain: round(loss, 4) for domain, loss in losses.items()}
 
 
 def sweep_to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -> dg.AssetsDefinition:

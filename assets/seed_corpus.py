@@ -147,7 +147,7 @@ def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
             "characters": counts.kept_characters,
             **{f"removed by {step.step}": step.removed for step in counts.steps},
         },
-        tables={"documents": domain_table(build.folder)},
+        tables={"documents by source": domain_table(build.folder)},
         pictures={"what curation removed": "waterfall.png"},
         checks=[
             Check(

@@ -66,20 +66,25 @@ def training_report(build: Build, summary: Any) -> Report:
         headline=f"{summary['steps']:,} steps, {summary['tokens']:,} tokens; held-out bits per byte: {losses}",
         rows=summary["steps"],
         figures={
-            **{name: value for name, value in summary.items() if isinstance(value, (int, float, str))},
-            **{f"held-out {domain} bits per byte": values["bits_per_byte"] for domain, values in sorted(after.items())},
+            **{name: summary[name] for name in ("steps", "tokens", "tokens_per_second", "seconds", "world_size")},
+            **{f"{name} parameters": count for name, count in summary["parameters"].items()},
+            "training loss (nats per token)": round(summary["loss"], 4),
+            **{
+                f"held-out {domain} (bits per byte)": round(score["bits_per_byte"], 4)
+                for domain, score in sorted(after.items())
+            },
         },
         tables={
             "held-out loss": [
                 {
                     "domain": domain,
-                    "before (bits per byte)": before[domain]["bits_per_byte"],
-                    "after (bits per byte)": after[domain]["bits_per_byte"],
+                    "before (bits per byte)": round(before[domain]["bits_per_byte"], 4),
+                    "after (bits per byte)": round(after[domain]["bits_per_byte"], 4),
                 }
                 for domain in sorted(after)
             ]
         },
-        pictures={"loss": "loss.png"},
+        pictures={"loss curve": "loss.png"},
         checks=[
             Check(
                 name=FINITE_CHECK.name,

@@ -47,19 +47,22 @@ def main() -> int:
         status = subprocess.run(COMMAND, env=environment, stdout=log, stderr=log, check=False).returncode
     print(f"the last start ended with {status} after {time.monotonic() - started:.0f} s")
     reference, found = contents(options.reference), contents(store)
-    for key in sorted(reference.keys() | found.keys()):
-        same = reference.get(key) == found.get(key)
-        print(f"{'same     ' if same else 'DIFFERENT'} {key} {' '.join(found.get(key, ('missing', '')))[:40]}")
-    return status or reference != found
+    different = [key for key in found if reference.get(key) != found[key]]
+    for key in sorted(found):
+        print(f"{'DIFFERENT' if key in different else 'same     '} {key[0]} {key[1]} {found[key]}")
+    missing = {key for key, _ in reference} - {key for key, _ in found}
+    print(f"missing: {', '.join(sorted(missing)) or 'none'}")
+    print(f"{len(found) - len(different)} of {len(found)} artifacts have the reference's fingerprint and bytes")
+    return 1 if status or different or missing else 0
 
 
-def contents(store: Path) -> dict[str, tuple[str, str]]:
-    """Return fingerprint and content of every artifact by asset key."""
+def contents(store: Path) -> dict[tuple[str, str], str]:
+    """Return the content of every artifact by asset key and fingerprint, twelve digits of each hash."""
     found = {}
     for path in store.rglob("manifest.json"):
         manifest = json.loads(path.read_text().rpartition("\n")[0])
         if not any(part.startswith(".") for part in path.relative_to(store).parts):
-            found[manifest["identity"]["key"]] = manifest["fingerprint"][:12], manifest["content"][:12]
+            found[manifest["identity"]["key"], manifest["fingerprint"][:12]] = manifest["content"][:12]
     return found
 
 

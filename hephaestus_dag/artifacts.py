@@ -161,7 +161,7 @@ class Store:
                 reasons = self._why(identity)
             except DamagedArtifactError as error:
                 reasons = [str(error)]
-                shutil.rmtree(target)
+                _remove(target)
             staging = target.with_name(f".staging-{target.name}")
             shutil.rmtree(staging, ignore_errors=True)
             work = target.with_name(f".work-{target.name}")
@@ -267,10 +267,12 @@ def read_artifact(path: Path) -> Artifact:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return a manifest after checking its seal: the last line is the SHA-256 of everything before it."""
+    if not path.exists():
+        raise MissingArtifactError(f"{path} holds no finished artifact; materialise the asset first")
     try:
         text = (path / MANIFEST).read_text()
-    except FileNotFoundError:
-        raise MissingArtifactError(f"{path} holds no finished artifact; materialise the asset first") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise DamagedArtifactError(f"{path / MANIFEST} is missing or is no file") from None
     except UnicodeDecodeError:
         raise DamagedArtifactError(f"{path / MANIFEST} was changed after it was written") from None
     body, _, seal = text.rpartition("\n")
@@ -314,6 +316,13 @@ def _files(folder: Path) -> list[Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _num_rows(path: Path) -> int | None:

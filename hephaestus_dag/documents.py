@@ -172,8 +172,8 @@ def count_documents(folder: Path) -> int:
 def domain_table(folder: Path) -> list[dict[str, int | str]]:
     """Return documents and characters of a folder by domain, kind, source and licence, as rows."""
     query = """
-        SELECT domain, kind, source, license, count(*) AS documents, sum(length(text))::BIGINT AS characters
-        FROM read_parquet(?) GROUP BY ALL ORDER BY ALL
+        SELECT domain, kind, source, count(*) AS documents, sum(length(text))::BIGINT AS characters, license
+        FROM read_parquet(?) GROUP BY ALL ORDER BY domain, kind, source, license
     """
     with duckdb.connect() as connection:
         return pa.table(connection.sql(query, params=[document_files(folder)]).to_arrow_table()).to_pylist()

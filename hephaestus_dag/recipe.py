@@ -83,7 +83,8 @@ class MixtureSection(Config):
         return components
 
     @model_validator(mode="after")
-    def _stage2_is_a_mixture(self) -> Self:
+    def _stages_are_mixtures(self) -> Self:
+        self.stage1_mixture(0.5)
         self.stage2_mixture()
         return self
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from hephaestus_dag.models import is_folder, model_identity
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.sources import TRAJECTORY_KINDS
 from hephaestus_dag.sources.config import SourceConfig, check_available
 
 Where = tuple[int | str, ...]
@@ -47,6 +48,9 @@ def _missing_documents(raw: Any) -> Iterator[Problem]:
             except ValidationError:
                 continue
             yield from (((*path, i), text) for text in check_available(source))
+            if (source.kind in TRAJECTORY_KINDS) != (path[-1] == "function_calling_trajectories"):
+                what = "trajectories" if source.kind in TRAJECTORY_KINDS else "documents"
+                yield (*path, i, "kind"), f"{source.kind} reads {what}, which do not belong here; move the source"
             if source.name in names:
                 yield (*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name"
             names.add(source.name)
@@ -73,7 +77,7 @@ def _at(raw: Any, path: Where) -> Any:
 
 def contradictions(recipe: Recipe) -> list[Problem]:
     """Return what one part of a recipe says against another, with the place in the file."""
-    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe)]
+    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe), *_heldout(recipe)]
 
 
 def _backbone(recipe: Recipe) -> Iterator[Problem]:
@@ -97,6 +101,11 @@ def _batches(recipe: Recipe) -> Iterator[Problem]:
                 config.micro_batches(recipe.execution.launcher.num_processes)
         except ValueError as error:
             yield ("training", *path), str(error)
+
+
+def _heldout(recipe: Recipe) -> Iterator[Problem]:
+    if not recipe.mixture.token_store.heldout_share:
+        yield ("mixture", "token_store", "heldout_share"), "training is judged on held-out documents; keep a share above 0"
 
 
 def _reference(recipe: Recipe) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -71,6 +72,24 @@ def test_missing_and_added_files_are_detected(tmp_path: Path) -> None:
     (path / "part" / "words.txt").unlink()
     with pytest.raises(DamagedArtifactError, match=r"words\.txt is missing"):
         store.open(IDENTITY)
+
+
+@pytest.mark.parametrize("loss", ["manifest", "folder for a file", "manifest is a folder"])
+def test_a_folder_without_its_manifest_is_rebuilt(tmp_path: Path, loss: str) -> None:
+    store = Store(tmp_path)
+    path = store.build(IDENTITY, write_words).artifact.path
+    (path / "manifest.json").unlink()
+    if loss == "folder for a file":
+        shutil.rmtree(path)
+        path.write_text("no folder")
+    elif loss == "manifest is a folder":
+        (path / "manifest.json").mkdir()
+    with pytest.raises(DamagedArtifactError, match=r"manifest\.json is missing or is no file"):
+        store.open(IDENTITY)
+    rebuilt = store.build(IDENTITY, write_words)
+    assert not rebuilt.reused
+    assert "manifest.json is missing" in rebuilt.reasons[0]
+    assert store.build(IDENTITY, write_words).reused
 
 
 def test_a_failed_build_leaves_nothing_to_read_and_keeps_its_work(tmp_path: Path) -> None:

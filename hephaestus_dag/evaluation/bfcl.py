@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,12 @@ def evaluate_bfcl(
                 "new_tokens": reply.num_new_tokens,
             }
         )
+    num_calls = sum(verdict.decoded not in ("", "[]") for verdict in verdicts)
     official = {str(c): n for c, n in Counter(table["category"].to_pylist()).items()}
     summary = write_scores(
         folder,
         pa.Table.from_pylist(scored, ROW_SCHEMA),
-        bfcl_benchmark(official),
+        replace(bfcl_benchmark(official), note=call_note(num_calls, len(rows))),
         config.confidence,
         config.bootstrap_samples,
     )
@@ -180,6 +181,12 @@ def evaluate_bfcl(
         "stopped": sum(verdict.reason.startswith("stopped") for verdict in verdicts),
         "protections": protections,
     }
+
+
+def call_note(num_calls: int, num_replies: int) -> str:
+    """Say how many replies hold a call, and what the scores of a model without any are worth."""
+    note = f"{num_calls:,} of {num_replies:,} replies hold a call that can be read"
+    return note if num_calls else f"{note}; its irrelevance, and every mean over it, is what any model gets that never calls"
 
 
 def bfcl_benchmark(official_counts: dict[str, int]) -> Benchmark:
@@ -235,8 +242,8 @@ def bfcl_benchmark(official_counts: dict[str, int]) -> Benchmark:
             ),
         ),
         not_run={
-            "BFCL v3 multi-turn": "not run",
-            "BFCL v3 overall": "needs multi-turn, which is not run",
+            "BFCL v3 multi-turn": "its loop over simulated environments is not implemented",
+            "BFCL v3 overall": "it is a mean over multi-turn too",
             "BFCL executable categories": "their checker is not in the package",
         },
     )

@@ -54,6 +54,12 @@ def write_report(
             if name != reference
             for row in compare(name, scores[name], reference, scores[reference], num_samples)
         ],
+        "notes": [
+            f"{name}: {read.summary['note']}"
+            for name, benchmarks in scores.items()
+            for read in benchmarks.values()
+            if read.summary["note"]
+        ],
         "not_run": _not_run(scores),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +207,7 @@ def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
 def render_markdown(report: dict[str, Any]) -> str:
     """Return the report as Markdown."""
     lines = ["# Benchmark report", "", f"> {report['notice']}", "", "![scores](scores.png)", ""]
+    lines += [*(f"- {note}" for note in report["notes"]), ""]
     for title, header, rows in tables(report):
         lines += [f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows] + [""]
@@ -218,6 +225,7 @@ def render_html(report: dict[str, Any], picture: bytes) -> str:
         f"<h1>Benchmark report</h1><p class=notice>{escape(report['notice'])}</p>",
         f'<img alt="scores with intervals" src="data:image/png;base64,{base64.b64encode(picture).decode()}">',
     ]
+    parts.append(f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in report['notes'])}</ul>")
     for title, header, rows in tables(report):
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)

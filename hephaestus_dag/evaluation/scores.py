@@ -46,6 +46,8 @@ class Benchmark:
     groups: tuple[Group, ...] = ()
     not_run: dict[str, str] = field(default_factory=dict)
     """Parts that were left out, with the reason."""
+    note: str = ""
+    """What a reader of the scores has to know about this variant's replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def write_scores(
         "categories": categories,
         "groups": groups,
         "not_run": not_run,
+        "note": benchmark.note,
     }
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, folder / "rows.parquet", compression="zstd")

@@ -31,6 +31,9 @@ KINDS: dict[str, str] = {
 }
 """Kind of source -> the module that reads it."""
 
+TRAJECTORY_KINDS = frozenset({"botocore_examples", "command_examples"})
+"""Kinds that read trajectories; the others read documents."""
+
 
 class Kind(Protocol):
     """What the module of a kind offers."""
@@ -79,7 +82,13 @@ def _read(kind: Kind, config: "SourceConfig", item: str) -> Iterator[Document | 
     try:
         yield from kind.read_item(config, item)
     except Exception as error:  # one bad item is set aside and counted, never the end of the run
-        yield Reject(source=config.name, origin=item, position="file", reason=f"{type(error).__name__}: {error}")
+        yield Reject(source=config.name, origin=item, position="file", reason=describe(error))
+
+
+def describe(error: Exception) -> str:
+    """Return an error in words, without the path of this machine that an OSError names."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{type(error).__name__}: {text}"
 
 
 def _bounded(config: "SourceConfig", found: Document | Reject) -> Document | Reject:

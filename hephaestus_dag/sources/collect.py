@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hephaestus_dag.documents import Document, DocumentWriter, Reject
-from hephaestus_dag.sources import chunk, keep_sample, list_items, load_kind, read_items
+from hephaestus_dag.sources import chunk, describe, keep_sample, list_items, load_kind, read_items
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.trajectories import Trajectory, write_trajectories
 
@@ -90,7 +90,7 @@ def read_trajectories(config: SourceConfig, items: Sequence[str]) -> list[Trajec
         try:
             found += kind.read_item(config, item)
         except Exception as error:  # one bad item is set aside and counted, never the end of the run
-            found.append(Reject(source=config.name, origin=item, position="file", reason=f"{type(error).__name__}: {error}"))
+            found.append(Reject(source=config.name, origin=item, position="file", reason=describe(error)))
     return found
 
 

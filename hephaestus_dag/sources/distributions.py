@@ -101,7 +101,11 @@ class Root:
             return "python", platform.python_version()
         digest = hashlib.sha256()
         for name in self.files():
-            content = (self.folder / name).read_bytes()
+            try:
+                content = (self.folder / name).read_bytes()
+            except OSError:  # a dangling link or an unreadable file: reading sets it aside, with the reason
+                digest.update(f"{name}\0unreadable\0".encode())
+                continue
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         return self.label, digest.hexdigest()
 
@@ -137,7 +141,7 @@ def locate(config: "SourceConfig", item: str) -> tuple[Root, str]:
 
 def list_files(config: "SourceConfig", suffixes: tuple[str, ...]) -> list[str]:
     """Return the items of all files of a source with one of the suffixes, sorted."""
-    return sorted(root.item(file) for root in config.roots() for file in root.files() if file.endswith(suffixes))
+    return sorted(root.item(file) for root in config.roots() for file in root.files() if file.lower().endswith(suffixes))
 
 
 @cache

@@ -16,6 +16,7 @@ _NOT_PROSE = re.compile(
     r"cmakelists|vocab|record|manifest|robots|cacerts|stop_?words|third.?party)",
     re.IGNORECASE,
 )
+_LICENSE = re.compile(r"licen[cs]e|copying", re.IGNORECASE)
 _SHORTEST = 200
 _LEAST_LETTERS = 0.6
 """Share of a text that must be letters and blanks: tables of numbers and encoded data stay out."""
@@ -27,7 +28,11 @@ def list_items(config: SourceConfig) -> list[str]:
     """Return one item per text file, and one per distribution for its long description: ``numpy==2.4.6/METADATA``."""
     described = [root.item(_METADATA) for root in config.roots() if root.distribution and root.distribution.description]
     files = list_files(config, _SUFFIXES)
-    return sorted(described + [item for item in files if not any(map(_NOT_PROSE.search, PurePosixPath(item).parts[1:]))])
+    if config.form == "packages":  # most text files of a package are no prose; those that somebody names by path are
+        files = [item for item in files if not any(map(_NOT_PROSE.search, PurePosixPath(item).parts[1:]))]
+    else:
+        files = [item for item in files if not _LICENSE.fullmatch(PurePosixPath(item).stem)]
+    return sorted(described + files)
 
 
 def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:

@@ -109,7 +109,9 @@ def test_curation_that_removes_most_fails(tmp_path: Path, copies: int, expected:
 def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     before = {domain: {"loss": 2.0, "bits_per_byte": 2.0} for domain in ("agent", "code", "text")}
     after = {**before, "text": {"loss": text_after, "bits_per_byte": text_after}}
-    return {"steps": 3, "tokens": 48, "loss": loss, "heldout_before": before, "heldout": after}
+    clock = {"tokens_per_second": 1.0, "seconds": 48.0, "world_size": 1}
+    counts = {"steps": 3, "tokens": 48, "parameters": {"total": 10, "non_embedding": 4}}
+    return {**clock, **counts, "loss": loss, "heldout_before": before, "heldout": after}
 
 
 @pytest.mark.parametrize(

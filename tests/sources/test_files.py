@@ -118,3 +118,24 @@ def test_manual_topics_are_read_without_running_them():
     topics = documents(source("python_topics", "stdlib"))
     assert len(topics) > 50
     assert any(topic.origin.endswith("topics.py/assignment") for topic in topics)
+
+
+def test_files_that_somebody_names_by_path_are_all_read(tmp_path: Path) -> None:
+    prose = "Whoever answers the telephone writes down who called and what they asked for. " * 5
+    for name in ("handbook.md", "recording-a-call.md", "requirements.md", "UPPER.MD", "records/one.md", "LICENSE.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name}: {prose}")
+    (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere")
+    config = SourceConfig(name="mine", kind="text_files", location=str(tmp_path), domain="text")
+    found = read_items(config, list_items(config))
+    assert sorted(item.origin.partition("/")[2] for item in found if isinstance(item, Document)) == [
+        "UPPER.MD",
+        "handbook.md",
+        "recording-a-call.md",
+        "records/one.md",
+        "requirements.md",
+    ]
+    (reject,) = [item for item in found if isinstance(item, Reject)]
+    assert reject.origin.endswith("gone.md")
+    assert str(tmp_path) not in reject.reason
+    assert config.identity() == config.identity()
