@@ -76,7 +76,9 @@ class _Run:
         if checkpoint:
             deepspeed.load_state(self.engine, checkpoint.folder)
             self.step = checkpoint.step
-        self.metrics = MetricsFile(self.job.metrics, self.step) if self.place.rank == 0 else None
+        # Without a checkpoint nothing is kept, the evaluation at step 0 included: it is done again.
+        kept_until = checkpoint.step if checkpoint else -1
+        self.metrics = MetricsFile(self.job.metrics, kept_until) if self.place.rank == 0 else None
         if not checkpoint:
             self._evaluate()
         while self.step < self.num_steps:

@@ -124,6 +124,17 @@ def test_resuming_gives_the_same_weights_to_the_bit(
         assert before == after
 
 
+def test_a_start_over_before_the_first_checkpoint_leaves_no_trace(make_job: MakeJob) -> None:
+    undisturbed, restarted = make_job(name="same"), make_job(name="again", title="same")
+    train(undisturbed)
+    restarted.metrics.parent.mkdir(parents=True)
+    first_lines = undisturbed.metrics.read_text().splitlines(keepends=True)[:3]
+    restarted.metrics.write_text("".join(first_lines) + '{"step": 3, "los')
+    train(restarted)
+    for name in ("metrics.jsonl", "summary.json", "loss.png"):
+        assert (restarted.output / name).read_bytes() == (undisturbed.output / name).read_bytes()
+
+
 def test_a_finished_job_only_writes_its_output_again(make_job: MakeJob) -> None:
     job = make_job()
     first = train(job)
