@@ -112,7 +112,7 @@ def decode_reply(official: types.SimpleNamespace, reply: dict[str, Any]) -> dict
         if sys.modules["sandbox"].code_was_executed():
             raise
         return {"undecodable": f"{type(error).__name__}: {error}"[:500]}  # the parser's own limit on nesting
-    except Exception as error:
+    except Exception as error:  # whatever the decoder makes of a model's text, it is the item that fails
         return {"undecodable": f"{type(error).__name__}: {error}"[:500]}
     return {
         "calls": repr(calls),
@@ -131,7 +131,7 @@ def check_calls(official: types.SimpleNamespace, task: tuple[dict[str, Any], str
     language = official.Language(item["language"])
     try:
         verdict = official.check(item["functions"], calls, item["ground_truth"], language, item["category"], "any")
-    except Exception as error:
+    except Exception as error:  # a checker that trips over a reply fails that item, not the run
         return {"valid": False, "reason": f"the official checker failed: {type(error).__name__}: {error}"[:500]}
     if verdict["valid"]:
         return {"valid": True, "reason": ""}

@@ -11,7 +11,7 @@ from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.distributions import locate
 from hephaestus_dag.sources.files import reject
-from hephaestus_dag.sources.rendering import Operation, Parameter, choose_format, clean_html, render
+from hephaestus_dag.sources.rendering import Operation, Parameter, clean_html, documentation
 
 _TYPES = {
     "string": "string",
@@ -43,19 +43,8 @@ def list_items(config: SourceConfig) -> list[str]:
 
 
 def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
-    """Yield the documentation of every operation of a service."""
-    for operation in read_operations(config, item):
-        if isinstance(operation, Reject):
-            yield operation
-        else:
-            yield Document(
-                text=render(operation, choose_format(operation.origin)),
-                domain=config.domain,
-                kind="api_documentation",
-                source=config.name,
-                origin=operation.origin,
-                license=operation.license,
-            )
+    """Return the documentation of every operation of a service."""
+    return documentation(config, read_operations(config, item))
 
 
 def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Reject]:

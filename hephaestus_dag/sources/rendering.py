@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from hephaestus_dag.documents import Document, Reject
+
+if TYPE_CHECKING:
+    from hephaestus_dag.sources.config import SourceConfig
 
 Format = Literal["reference", "signature", "schema"]
 FORMATS: tuple[Format, ...] = ("reference", "signature", "schema")
@@ -117,6 +122,22 @@ def render(operation: Operation, form: Format) -> str:
         if len(text) <= LONGEST:
             break
     return text
+
+
+def documentation(config: "SourceConfig", operations: Iterable[Operation | Reject]) -> Iterator[Document | Reject]:
+    """Yield a document for each operation, in the format that its origin draws, and pass rejects on."""
+    for operation in operations:
+        if isinstance(operation, Reject):
+            yield operation
+        else:
+            yield Document(
+                text=render(operation, choose_format(operation.origin)),
+                domain=config.domain,
+                kind="api_documentation",
+                source=config.name,
+                origin=operation.origin,
+                license=operation.license,
+            )
 
 
 def operation_schema(operation: Operation, depth: int = 2, longest: int = 600) -> dict[str, Any]:

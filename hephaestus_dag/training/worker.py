@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     if os.environ.get(VARIABLE):
         die_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # DeepSpeed calls what torch renames; the log is for what a user can act on
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("hephaestus_dag").setLevel(logging.INFO if options.progress else logging.WARNING)
