@@ -67,7 +67,7 @@ def tool_documentation(build: Build) -> Report:
 def function_calling_trajectories(build: Build) -> Report:
     """Requests, the calls that answer them and what came back: recorded ones, and synthetic ones that say so."""
     from hephaestus_dag.sources.collect import collect_trajectories
-    from hephaestus_dag.sources.synthetic_calls import synthesise_from_sources
+    from hephaestus_dag.sources.synthesis.synthetic_calls import synthesise_from_sources
 
     config = build.recipe.seed_corpus
     synthetic = synthesise_from_sources(config.tool_documentation, config.synthetic_calls)

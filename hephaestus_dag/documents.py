@@ -9,6 +9,7 @@ Scores and decisions about documents live in tables of their own, beside these a
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 Domain = Literal["agent", "code", "text"]
 DOMAINS: tuple[Domain, ...] = ("agent", "code", "text")
 
-SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "domain", "kind", "source", "origin", "license")])
+COLUMNS = ("id", "text", "domain", "kind", "source", "origin", "license", "provider", "api", "signatures", "format")
+SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 REJECT_SCHEMA = pa.schema([(name, pa.string()) for name in ("source", "origin", "position", "reason")])
 
 
@@ -49,11 +51,28 @@ class Document:
     """Where exactly it came from: package and version or path, then the position inside."""
     license: str
     """SPDX identifier, or ``unknown``."""
+    provider: str = ""
+    """Who publishes what the document is about, so that nobody dominates: ``amazonaws.com``, ``numpy``."""
+    api: str = ""
+    """The operation that is described, the same in all its versions: ``stripe.com GET /v1/charges``."""
+    signatures: str = ""
+    """Functions that are described or called, one a line: ``create_charge(amount,currency)``, see `signature`."""
+    format: str = ""
+    """How it is written, where that was drawn: ``reference``, ``signature``, ``schema``, ..."""
 
     @property
     def id(self) -> str:
         """Hash of the text."""
         return document_id(self.text)
+
+
+def signature(name: str, parameters: Iterable[str]) -> str:
+    """Return what tells a function from others: its name and its parameters' names, sorted, in snake case and lower case."""
+    return f"{_snake(name)}({','.join(sorted({_snake(parameter) for parameter in parameters}))})"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

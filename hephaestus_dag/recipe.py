@@ -17,7 +17,7 @@ from hephaestus_dag.quality.config import AnnotationConfig, ClassifierConfig, Fi
 from hephaestus_dag.retrieval.config import RetrievalConfig
 from hephaestus_dag.scaling.config import ScalingConfig
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.synthetic_config import SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.config import SyntheticCallsConfig
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 
 Sources = tuple[SourceConfig, ...]

@@ -1,13 +1,16 @@
 """Where documents come from: one module per kind of source, each with ``list_items`` and ``read_item``.
 
-An *item* is the readable origin of one unit of work, such as ``botocore==1.44.5/ec2/2016-11-15``. Kinds are imported on
-first use, so that looking at a recipe stays cheap.
+A new kind is a new module in ``tools``, ``trajectories``, ``code`` or ``text``; its file name is the name of the kind. An
+*item* is the readable origin of one unit of work, such as ``botocore==1.44.5/ec2/2016-11-15``. Kinds are imported on first
+use, so that looking at a recipe stays cheap.
 """
 
 import hashlib
 import importlib
+import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from hephaestus_dag.documents import Document, Reject
@@ -15,23 +18,17 @@ from hephaestus_dag.documents import Document, Reject
 if TYPE_CHECKING:
     from hephaestus_dag.sources.config import SourceConfig
 
+FAMILIES = ("code", "text", "tools", "trajectories")
+"""Folders beside this file; every module in them is a kind of source of that name."""
+
 KINDS: dict[str, str] = {
-    name: f"hephaestus_dag.sources.{name}"
-    for name in (
-        "botocore",
-        "botocore_examples",
-        "command_examples",
-        "google_discovery",
-        "python_code",
-        "python_comments",
-        "python_modules",
-        "python_topics",
-        "text_files",
-    )
+    module.name: f"{__name__}.{family}.{module.name}"
+    for family in FAMILIES
+    for module in pkgutil.iter_modules([str(Path(__file__).parent / family)])
 }
 """Kind of source -> the module that reads it."""
 
-TRAJECTORY_KINDS = frozenset({"botocore_examples", "command_examples"})
+TRAJECTORY_KINDS = frozenset(kind for kind, module in KINDS.items() if ".trajectories." in module)
 """Kinds that read trajectories; the others read documents."""
 
 

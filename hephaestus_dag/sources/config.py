@@ -25,6 +25,7 @@ class SourceConfig(Config):
     )
     max_documents: int | None = Field(default=None, ge=1, description="Documents to keep, by a seeded sample; null: all")
     max_characters: int = Field(default=200_000, ge=1, description="Characters above which a document is set aside")
+    seed: int = Field(default=0, ge=0, description="Seed of the sample of max_documents, and of drawn formats")
     packages: tuple[str, ...] = Field(default=(), description="Installed distributions to read, with location `packages`")
     exclude: tuple[str, ...] = Field(
         default=(), description="Globs over paths inside the location; a match is left out (`*` also crosses `/`)"

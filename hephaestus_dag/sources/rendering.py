@@ -1,18 +1,12 @@
-"""API operations, whatever vendor describes them, and the formats in which a reader meets their documentation."""
+"""The formats in which a reader meets the documentation of an operation."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from html import unescape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from hephaestus_dag.documents import Document, Reject
-
-if TYPE_CHECKING:
-    from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.descriptions import shorten
+from hephaestus_dag.sources.operations import Operation, Parameter
 
 Format = Literal["reference", "signature", "schema"]
 FORMATS: tuple[Format, ...] = ("reference", "signature", "schema")
@@ -22,92 +16,11 @@ LONGEST = 16_000
 
 _MOST_ENUM = 60
 
-_BLOCK = re.compile(r"</?(?:p|br|ul|ol|dl|dd|div|pre|para|table|tr|h[1-6]|section|fullname|title)\b[^>]*>", re.IGNORECASE)
-_ITEM = re.compile(r"<(?:li|dt)\b[^>]*>\s*(?:<p>)?", re.IGNORECASE)
-_CODE = re.compile(r"</?(?:code|tt|kbd|samp|literal)>", re.IGNORECASE)
-_TAG = re.compile(
-    r"</?(?:a|b|i|u|em|strong|span|font|small|sup|sub|li|dt|td|th|thead|tbody|note|important|caution|warning|tip|example|examples|"
-    r"replaceable|function|text|zonbook|xhtml|link|ulink|xref|body|html|img|var|q|s|del|ins|abbr|cite)\b[^>]*>",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?:])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"(-])")
 
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter, member or field of an operation."""
-
-    name: str
-    type: str
-    """JSON Schema type (string, integer, number, boolean, object, array), ``map``, or ``any``."""
-    required: bool = False
-    description: str = ""
-    items: str = ""
-    """For an array the type of its elements, for a map of its values."""
-    enum: tuple[str, ...] = ()
-    children: tuple["Parameter", ...] = ()
-    """Members of an object, or of the objects inside an array or map."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One thing that an API can do."""
-
-    name: str
-    """``RunInstances``, ``compute.instances.insert``."""
-    provider: str
-    """The service, as its vendor calls it."""
-    service: str
-    """The service's short name, ``ec2``."""
-    origin: str
-    license: str
-    description: str = ""
-    method: str = ""
-    path: str = ""
-    parameters: tuple[Parameter, ...] = ()
-    returns: tuple[Parameter, ...] = ()
-    errors: tuple[tuple[str, str], ...] = ()
-    """Name and description of each error."""
-
-
-@lru_cache(maxsize=50_000)
-def clean_html(text: str) -> str:
-    """Return documentation that is written in HTML as plain text: lists as ``- ``, code in backticks, blocks on lines.
-
-    Only tags of HTML are taken away, so ``<bucket-name>`` stays.
-    """
-    if "<" in text:
-        text = _CODE.sub("`", " ".join(text.split()))
-        text = _TAG.sub("", _BLOCK.sub("\n", _ITEM.sub("\n- ", text)))
-    lines = (" ".join(line.split()) for line in unescape(text).splitlines())
-    return "\n".join(line for line in lines if line and line != "-").replace("``", "`")
-
-
-@lru_cache(maxsize=50_000)
-def shorten(text: str, longest: int) -> str:
-    """Return the leading sentences of a text that fit into ``longest`` characters, at least the first sentence.
-
-    Only a first sentence of more than three times that is cut, at a blank.
-    """
-    if len(text) <= longest:
-        return text
-    end = 0
-    for match in _SENTENCE_END.finditer(text):
-        if match.start() > longest and end:
-            break
-        end = match.start()
-        if end > longest:
-            break
-    short = text[:end] if end else text
-    if len(short) <= 3 * longest:
-        return short
-    blank = text.rfind(" ", 0, longest)
-    return text[: blank if blank > 0 else longest] + " ..."
-
-
-def choose_format(origin: str) -> Format:
-    """Draw the format of a document from its origin, so that it never depends on order."""
-    return FORMATS[hashlib.blake2b(origin.encode(errors="replace"), digest_size=4).digest()[0] % len(FORMATS)]
+def choose_format(origin: str, seed: int = 0) -> Format:
+    """Draw the format of a document from its origin and a seed, so that it never depends on order."""
+    drawn = hashlib.blake2b(f"{seed}:{origin}".encode(errors="replace"), digest_size=4).digest()
+    return FORMATS[drawn[0] % len(FORMATS)]
 
 
 def render(operation: Operation, form: Format) -> str:
@@ -122,22 +35,6 @@ def render(operation: Operation, form: Format) -> str:
         if len(text) <= LONGEST:
             break
     return text
-
-
-def documentation(config: "SourceConfig", operations: Iterable[Operation | Reject]) -> Iterator[Document | Reject]:
-    """Yield a document for each operation, in the format that its origin draws, and pass rejects on."""
-    for operation in operations:
-        if isinstance(operation, Reject):
-            yield operation
-        else:
-            yield Document(
-                text=render(operation, choose_format(operation.origin)),
-                domain=config.domain,
-                kind="api_documentation",
-                source=config.name,
-                origin=operation.origin,
-                license=operation.license,
-            )
 
 
 def operation_schema(operation: Operation, depth: int = 2, longest: int = 600) -> dict[str, Any]:
@@ -170,7 +67,8 @@ def _member_schema(member: Parameter, depth: int, longest: int) -> dict[str, Any
     else:
         schema = inner if member.type == "object" and inner else _plain(member.type)
     if 0 < len(member.enum) <= _MOST_ENUM:  # part of an enumeration would be a wrong constraint
-        (schema["items"] if member.type == "array" else schema)["enum"] = list(member.enum)
+        inside = {"array": "items", "map": "additionalProperties"}.get(member.type)
+        (schema[inside] if inside else schema)["enum"] = list(member.enum)
     if member.description:
         schema["description"] = shorten(member.description, longest)
     return schema
@@ -185,7 +83,7 @@ def _label(member: Parameter) -> str:
 
 
 def _reference(operation: Operation, depth: int, longest: int, most: int) -> str:
-    parts = [f"# {operation.name} ({operation.provider})", shorten(operation.description, 4 * longest)]
+    parts = [f"# {operation.name} ({operation.title})", shorten(operation.description, 4 * longest)]
     if operation.path:
         parts.append(f"`{operation.method} {operation.path}`")
     if operation.parameters:
@@ -229,7 +127,7 @@ def _signature(operation: Operation, depth: int, longest: int, most: int) -> str
         head = f"{operation.name}(\n    " + ",\n    ".join(shown) + ",\n)"
     lines = [f"{head} -> {'dict' if operation.returns else 'None'}", *_indented(shorten(operation.description, 4 * longest))]
     call = f" ({operation.method} {operation.path})" if operation.path else ""
-    lines += ["", *_indented(f"Service: {operation.provider}{call}")]
+    lines += ["", *_indented(f"Service: {operation.title}{call}")]
     if members:
         lines += ["", "    Args:", *_indented("\n".join(_arguments(members[:most], depth, longest, most)), 8)]
     if operation.returns:
@@ -267,7 +165,7 @@ def _schema_page(operation: Operation, depth: int, longest: int, most: int) -> s
     schema = {
         "name": operation.name,
         "description": shorten(operation.description, 4 * longest),
-        "service": operation.provider,
+        "service": operation.title,
         "parameters": _object_schema(members, depth, longest),
     }
     if operation.path:

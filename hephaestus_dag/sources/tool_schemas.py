@@ -5,8 +5,9 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from hephaestus_dag.sources.operations import Operation
 from hephaestus_dag.sources.phrasing import in_words
-from hephaestus_dag.sources.rendering import Operation, operation_schema
+from hephaestus_dag.sources.rendering import operation_schema
 
 
 def tool_name(operation: Operation) -> str:

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaestus_dag.documents import Document, Reject
-from hephaestus_dag.sources import botocore, google_discovery, list_items, read_items
+from hephaestus_dag.sources import list_items, read_items
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.rendering import FORMATS, LONGEST, Operation, clean_html, operation_schema, render, shorten
+from hephaestus_dag.sources.descriptions import clean_html, shorten
+from hephaestus_dag.sources.operations import Operation
+from hephaestus_dag.sources.rendering import FORMATS, LONGEST, operation_schema, render
+from hephaestus_dag.sources.tools import botocore, google_discovery
 
 AWS = {
     "metadata": {"serviceFullName": "Tree Service"},
@@ -130,7 +133,7 @@ def test_a_google_method_has_its_body_as_a_parameter_without_what_only_the_serve
 def test_every_format_tells_what_a_caller_needs(tmp_path: Path, form: Any):
     for operation in (the_operation(aws(tmp_path, json.dumps(AWS))), the_operation(google(tmp_path, json.dumps(GOOGLE)))):
         text = render(operation, form)
-        for word in (operation.name, operation.provider, operation.path, *(p.name for p in operation.parameters), "oak"):
+        for word in (operation.name, operation.title, operation.path, *(p.name for p in operation.parameters), "oak"):
             assert word in text
     assert json.loads(render(operation, "schema"))["name"] == operation.name
 

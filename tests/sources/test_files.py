@@ -8,8 +8,8 @@ import pytest
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources import list_items, read_items
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.python_comments import comment_blocks
-from hephaestus_dag.sources.python_modules import entries, module_name
+from hephaestus_dag.sources.text.python_comments import comment_blocks
+from hephaestus_dag.sources.tools.python_modules import entries, module_name
 
 
 def source(kind: str, location: str, **values: object) -> SourceConfig:

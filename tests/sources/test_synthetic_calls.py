@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_dag.sources.phrasing import imperative, value_in_words
-from hephaestus_dag.sources.synthetic_calls import SHARES, synthesise
-from hephaestus_dag.sources.values import UnfillableError, draw
+from hephaestus_dag.sources.synthesis.synthetic_calls import SHARES, synthesise
+from hephaestus_dag.sources.synthesis.values import UnfillableError, draw
 from hephaestus_dag.trajectories import Trajectory
 
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}

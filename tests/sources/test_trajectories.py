@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_dag.documents import Reject
-from hephaestus_dag.sources import botocore_examples, command_examples
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.trajectories import botocore_examples, command_examples
 from hephaestus_dag.trajectories import Message, Trajectory
 
 PAGE = r"""**Example 1: To create an IAM user**

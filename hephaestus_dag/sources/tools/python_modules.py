@@ -4,12 +4,13 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hephaestus_dag.documents import Document, Reject
+from hephaestus_dag.documents import Document, Reject, signature
+from hephaestus_dag.sources.code.python_code import parse
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.descriptions import shorten
 from hephaestus_dag.sources.distributions import list_files, locate
 from hephaestus_dag.sources.files import read_text
-from hephaestus_dag.sources.python_code import parse
-from hephaestus_dag.sources.rendering import choose_format, shorten
+from hephaestus_dag.sources.rendering import Format, choose_format
 
 _NOT_FOR_USERS = ("test", "tests", "testing", "idlelib", "idle_test", "lib2to3", "turtledemo", "conftest", "setup", "__main__")
 LARGEST_MODULE = 2_000_000
@@ -32,6 +33,8 @@ class Entry:
     docstring: str
     members: tuple[tuple[str, str], ...] = ()
     """Signature and first sentence of the public methods of a class, or functions and classes of a module."""
+    parameters: tuple[str, ...] = ()
+    """Names of the parameters of a function, or of a class's ``__init__``."""
 
 
 def list_items(config: SourceConfig) -> list[str]:
@@ -54,15 +57,21 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
         yield tree
         return
     license = locate(config, item)[0].license
+    package = item.partition("==")[0]
     for entry in entries(tree, module_name(item)):
         origin = f"{item}/{entry.name}"
+        form = choose_format(origin, config.seed)
         yield Document(
-            text=render_entry(entry, origin),
+            text=render_entry(entry, form),
             domain=config.domain,
             kind="api_documentation",
             source=config.name,
             origin=origin,
             license=license,
+            provider=package,
+            api=f"{package} {entry.name}" if entry.signature else "",
+            signatures=signature(entry.name.rpartition(".")[2], entry.parameters) if entry.signature else "",
+            format=form,
         )
 
 
@@ -90,12 +99,11 @@ def entries(tree: ast.Module, module: str) -> Iterator[Entry]:
             methods = [m for m in node.body if isinstance(m, Function) and not m.name.startswith("_")]
             members = tuple((_signature(method), _summary(method)) for method in methods)
         if len(docstring) + sum(len(summary) for _, summary in members) >= _SHORTEST_DOCSTRING:
-            yield Entry(f"{module}.{node.name}", _signature(node), docstring, members)
+            yield Entry(f"{module}.{node.name}", _signature(node), docstring, members, _parameters(node))
 
 
-def render_entry(entry: Entry, origin: str) -> str:
-    """Return the documentation of one entry in a format drawn from its origin: prose, stub, or listing."""
-    form = choose_format(origin)
+def render_entry(entry: Entry, form: Format) -> str:
+    """Return the documentation of one entry: as prose, as a stub (``signature``), or as a listing (``schema``)."""
     if form == "signature" and entry.signature:
         module, _, _ = entry.name.rpartition(".")
         kind = "" if entry.signature.startswith(("class ", "async ")) else "def "
@@ -124,11 +132,21 @@ def _summary(node: Function | ast.ClassDef) -> str:
 
 def _signature(node: Function | ast.ClassDef) -> str:
     if isinstance(node, ast.ClassDef):
-        made = next((m for m in node.body if isinstance(m, Function) and m.name == "__init__"), None)
+        made = _init(node)
         bases = ", ".join(ast.unparse(base) for base in node.bases)
         return f"class {node.name}({_arguments(made) if made else bases})"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     return f"{'async def ' if isinstance(node, ast.AsyncFunctionDef) else ''}{node.name}({_arguments(node)}){returns}"
+
+
+def _parameters(node: Function | ast.ClassDef) -> tuple[str, ...]:
+    made = _init(node) if isinstance(node, ast.ClassDef) else node
+    given = [*made.args.posonlyargs, *made.args.args, *made.args.kwonlyargs] if made else []
+    return tuple(argument.arg for argument in given if argument.arg not in ("self", "cls"))
+
+
+def _init(node: ast.ClassDef) -> Function | None:
+    return next((m for m in node.body if isinstance(m, Function) and m.name == "__init__"), None)
 
 
 def _arguments(node: Function) -> str:

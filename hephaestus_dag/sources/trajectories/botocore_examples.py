@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from hephaestus_dag.documents import Reject
-from hephaestus_dag.sources import botocore
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.distributions import locate
 from hephaestus_dag.sources.files import reject
+from hephaestus_dag.sources.operations import Operation
 from hephaestus_dag.sources.phrasing import asked, capitalised, enumeration, first_sentence, imperative, in_words, plain
 from hephaestus_dag.sources.phrasing import value_in_words as words
-from hephaestus_dag.sources.rendering import Operation
 from hephaestus_dag.sources.tool_schemas import tool_schema
+from hephaestus_dag.sources.tools import botocore
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 
 _FILE = re.compile(r"(?:^|/)(?P<service>[\w.-]+)/(?P<version>\d{4}-\d{2}-\d{2})/examples-1\.json(?:\.gz)?$")

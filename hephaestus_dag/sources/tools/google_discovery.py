@@ -7,9 +7,10 @@ import orjson
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.descriptions import clean_html
 from hephaestus_dag.sources.distributions import locate
 from hephaestus_dag.sources.files import reject
-from hephaestus_dag.sources.rendering import Operation, Parameter, clean_html, documentation
+from hephaestus_dag.sources.operations import Operation, Parameter, documentation
 
 _INSIDE_PACKAGE = "googleapiclient/discovery_cache/documents"
 
@@ -63,7 +64,7 @@ class _Api:
 
     def __init__(self, model: dict[str, Any]) -> None:
         self.name: str = model["name"]
-        self.provider: str = model.get("title") or self.name
+        self.title: str = model.get("title") or self.name
         self.base = f"/{model.get('servicePath', '')}".replace("//", "/")
         self.schemas: dict[str, Any] = model.get("schemas", {})
         self._fields: dict[tuple[str, int, bool], tuple[Parameter, ...]] = {}
@@ -78,7 +79,8 @@ class _Api:
         response = self.parameter("response", method.get("response", {}), 2, writable=False)
         return Operation(
             name=method["id"],
-            provider=self.provider,
+            provider="googleapis.com",
+            title=self.title,
             service=self.name,
             origin=origin,
             license=license,

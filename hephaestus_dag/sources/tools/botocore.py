@@ -9,9 +9,10 @@ import orjson
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.descriptions import clean_html
 from hephaestus_dag.sources.distributions import locate
 from hephaestus_dag.sources.files import reject
-from hephaestus_dag.sources.rendering import Operation, Parameter, clean_html, documentation
+from hephaestus_dag.sources.operations import Operation, Parameter, documentation
 
 _TYPES = {
     "string": "string",
@@ -79,7 +80,7 @@ class _Service:
     def __init__(self, model: dict[str, Any], name: str) -> None:
         self.name = name
         self.shapes: dict[str, Any] = model["shapes"]
-        self.provider: str = model["metadata"]["serviceFullName"]
+        self.title: str = model["metadata"]["serviceFullName"]
         self._members: dict[tuple[str, int], tuple[Parameter, ...]] = {}
 
     def operation(self, name: str, model: dict[str, Any], origin: str, license: str) -> Operation:
@@ -87,7 +88,8 @@ class _Service:
         http = model.get("http", {})
         return Operation(
             name=name,
-            provider=self.provider,
+            provider="amazonaws.com",
+            title=self.title,
             service=self.name,
             origin=origin,
             license=license,

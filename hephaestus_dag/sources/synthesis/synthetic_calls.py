@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hephaestus_dag.sources import list_items, load_kind
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.operations import Operation
 from hephaestus_dag.sources.phrasing import (
     capitalised,
     enumeration,
@@ -22,10 +23,9 @@ from hephaestus_dag.sources.phrasing import (
     plain,
     value_in_words,
 )
-from hephaestus_dag.sources.rendering import Operation
-from hephaestus_dag.sources.synthetic_config import SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.config import SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.values import UnfillableError, draw_members
 from hephaestus_dag.sources.tool_schemas import tool_schema
-from hephaestus_dag.sources.values import UnfillableError, draw_members
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 
 Kind = Literal["single", "choose", "parallel", "refusal", "missing"]

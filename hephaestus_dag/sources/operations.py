@@ -1,0 +1,92 @@
+"""API operations, whatever vendor describes them, and the documents made of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hephaestus_dag.documents import Document, Reject, signature
+
+if TYPE_CHECKING:
+    from hephaestus_dag.sources.config import SourceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter, member or field of an operation."""
+
+    name: str
+    type: str
+    """JSON Schema type (string, integer, number, boolean, object, array), ``map``, or ``any``."""
+    required: bool = False
+    description: str = ""
+    items: str = ""
+    """For an array the type of its elements, for a map of its values."""
+    enum: tuple[str, ...] = ()
+    children: tuple["Parameter", ...] = ()
+    """Members of an object, or of the objects inside an array or map."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that an API can do."""
+
+    name: str
+    """``RunInstances``, ``compute.instances.insert``."""
+    provider: str
+    """Who runs the service: ``amazonaws.com``."""
+    service: str
+    """The service's short name, without a version: ``ec2``."""
+    title: str
+    """The service, as its provider calls it: ``Amazon Elastic Compute Cloud``."""
+    origin: str
+    license: str
+    description: str = ""
+    method: str = ""
+    path: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    returns: tuple[Parameter, ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()
+    """Name and description of each error."""
+
+    @property
+    def api(self) -> str:
+        """What tells the operation from others, the same in every version of a service's description."""
+        return f"{self.provider} {self.service} " + (f"{self.method} {self.path}" if self.path else self.name)
+
+
+def documentation(config: "SourceConfig", operations: Iterable[Operation | Reject]) -> Iterator[Document | Reject]:
+    """Yield a document for each operation, in a drawn format, and pass rejects on.
+
+    An operation without a description is set aside: a bare list of parameters teaches nobody what it is for.
+    """
+    for operation in operations:
+        if isinstance(operation, Reject):
+            yield operation
+            continue
+        try:
+            yield _document(config, operation)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            # a model may hold a list where a name belongs, which shows only when it is written down
+            reason = f"malformed: {type(error).__name__}: {error}"
+            yield Reject(source=config.name, origin=operation.origin, position=f"operation {operation.name}", reason=reason)
+
+
+def _document(config: "SourceConfig", operation: Operation) -> Document | Reject:
+    from hephaestus_dag.sources.rendering import choose_format, render
+
+    if not operation.description.strip():
+        position = f"operation {operation.name}"
+        return Reject(source=config.name, origin=operation.origin, position=position, reason="no description")
+    form = choose_format(operation.origin, config.seed)
+    return Document(
+        text=render(operation, form),
+        domain=config.domain,
+        kind="api_documentation",
+        source=config.name,
+        origin=operation.origin,
+        license=operation.license,
+        provider=operation.provider,
+        api=operation.api,
+        signatures=signature(operation.name, (parameter.name for parameter in operation.parameters)),
+        format=form,
+    )

@@ -1,0 +1,1 @@
+"""Documents that a program or a model makes, always marked as synthetic."""

@@ -1,0 +1,1 @@
+"""Kinds of source that document tools and APIs, one document per operation."""
