@@ -65,7 +65,7 @@ def documentation(config: "SourceConfig", operations: Iterable[Operation | Rejec
             continue
         try:
             yield _document(config, operation)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             # a model may hold a list where a name belongs, which shows only when it is written down
             reason = f"malformed: {type(error).__name__}: {error}"
             yield Reject(source=config.name, origin=operation.origin, position=f"operation {operation.name}", reason=reason)

@@ -64,13 +64,13 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
     except (EOFError, OSError, zlib.error) as error:
         yield reject(config, item, "file", f"unreadable: {error}")
         return
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError) as error:
         yield reject(config, item, "file", f"not a service model: {type(error).__name__}: {error}")
         return
     for name, operation in operations:
         try:
             yield service.operation(name, operation, f"{item}/{name}", root.license)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             yield reject(config, f"{item}/{name}", f"operation {name}", f"malformed: {type(error).__name__}: {error}")
 
 

@@ -41,14 +41,14 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
     except orjson.JSONDecodeError as error:
         yield reject(config, item, f"line {error.lineno}", f"malformed JSON: {error.msg}")
         return
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
         yield reject(config, item, "file", f"not a discovery document: {type(error).__name__}: {error}")
         return
     for place, method in methods:
         origin = f"{item}/{place}"
         try:
             yield api.operation(method, origin, root.license)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             yield reject(config, origin, f"method {place}", f"malformed: {type(error).__name__}: {error}")
 
 
