@@ -1,6 +1,5 @@
 """Seed corpus: tool documentation, function-calling trajectories, code and text (paper section 4.1)."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,16 @@ CURATION_CHECK = CheckDeclaration(
 )
 
 
-def sources_of(recipe: Recipe, name: str) -> dict[str, Any]:
-    """Return what the sources of a recipe section are: their settings, and the versions or hashes of their input."""
-    return {f"{name}.{source.name}": source.identity() for source in recipe.section(name)}
+def sources_of(recipe: Recipe, *names: str) -> dict[str, Any]:
+    """Return what the sources of recipe sections are: their settings, and the versions or hashes of their input.
+
+    Where a folder lies is no part of that.
+    """
+    return {
+        f"{name}.{source.name}": {**source.model_dump(mode="json", exclude={"location"}), "input": source.identity()}
+        for name in names
+        for source in recipe.section(name)
+    }
 
 
 def collected_report(collected: Collected, what: str) -> Report:
@@ -43,25 +49,32 @@ def collected_report(collected: Collected, what: str) -> Report:
     )
 
 
+def collect(build: Build, name: str, what: str) -> Report:
+    """Read the sources of a section of the recipe into the build's folder."""
+    from hephaestus_dag.sources.collect import collect_documents
+
+    sources = build.recipe.section(name)
+    return collected_report(collect_documents(sources, build.folder, build.work, build.pool.map, build.progress), what)
+
+
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
-    outside=partial(sources_of, name="seed_corpus.tool_documentation"),
+    outside=lambda recipe: sources_of(recipe, "seed_corpus.tool_documentation"),
     programs=READERS,
 )
 def tool_documentation(build: Build) -> Report:
     """Documentation of tools and APIs, one document per operation: name, description, parameters, returns."""
-    from hephaestus_dag.sources.collect import collect_documents
-
-    sources = build.recipe.seed_corpus.tool_documentation
-    return collected_report(collect_documents(sources, build.folder, build.pool.map, build.progress), "operations")
+    return collect(build, "seed_corpus.tool_documentation", "operations")
 
 
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
     recipe=["seed_corpus.synthetic_calls"],
-    outside=partial(sources_of, name="seed_corpus.function_calling_trajectories"),
+    outside=lambda recipe: sources_of(
+        recipe, "seed_corpus.function_calling_trajectories", "seed_corpus.tool_documentation"
+    ),
     programs=READERS,
 )
 def function_calling_trajectories(build: Build) -> Report:
@@ -71,40 +84,31 @@ def function_calling_trajectories(build: Build) -> Report:
 
     config = build.recipe.seed_corpus
     synthetic = synthesise_from_sources(config.tool_documentation, config.synthetic_calls)
-    return collected_report(
-        collect_trajectories(config.function_calling_trajectories, synthetic, build.folder, build.pool.map, build.progress),
-        "recorded trajectories",
-    )
+    sources = config.function_calling_trajectories
+    collected = collect_trajectories(sources, synthetic, build.folder, build.work, build.pool.map, build.progress)
+    return collected_report(collected, "recorded trajectories")
 
 
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
-    outside=partial(sources_of, name="seed_corpus.code_documents"),
+    outside=lambda recipe: sources_of(recipe, "seed_corpus.code_documents"),
     programs=READERS,
 )
 def code_documents(build: Build) -> Report:
     """Source code, one document per file."""
-    from hephaestus_dag.sources.collect import collect_documents
-
-    return collected_report(
-        collect_documents(build.recipe.seed_corpus.code_documents, build.folder, build.pool.map, build.progress), "files"
-    )
+    return collect(build, "seed_corpus.code_documents", "files")
 
 
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
-    outside=partial(sources_of, name="seed_corpus.text_documents"),
+    outside=lambda recipe: sources_of(recipe, "seed_corpus.text_documents"),
     programs=READERS,
 )
 def text_documents(build: Build) -> Report:
     """General prose, which keeps the model able to read and write."""
-    from hephaestus_dag.sources.collect import collect_documents
-
-    return collected_report(
-        collect_documents(build.recipe.seed_corpus.text_documents, build.folder, build.pool.map, build.progress), "texts"
-    )
+    return collect(build, "seed_corpus.text_documents", "texts")
 
 
 @artifact(

@@ -1,7 +1,6 @@
 """Web retrieval: find the pages of a web corpus that resemble the seed corpus (paper section 4.2)."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from assets.artifact import Build, CheckDeclaration, artifact
@@ -23,7 +22,7 @@ def encoder_identity(recipe: Recipe) -> dict[str, Any]:
     kinds={"parquet", "python"},
     inputs=["seed_corpus", "benchmark_items"],
     recipe=["seed_corpus.curation"],
-    outside=partial(sources_of, name="web_retrieval.web_corpus"),
+    outside=lambda recipe: sources_of(recipe, "web_retrieval.web_corpus"),
     programs=READERS,
     checks=[CURATION_CHECK],
 )
@@ -35,7 +34,7 @@ def web_corpus(build: Build) -> Report:
     from hephaestus_dag.sources.collect import collect_documents
 
     raw = build.work / "raw"
-    collected = collect_documents(build.recipe.web_retrieval.web_corpus, raw, build.pool.map, build.progress)
+    collected = collect_documents(build.recipe.web_retrieval.web_corpus, raw, build.work, build.pool.map, build.progress)
     seed = frozenset(read_document_table(build.input("seed_corpus"), ["id"])["id"].to_pylist())
     report = curated(build, [raw], seed)
     shutil.copyfile(raw / "rejects.parquet", build.folder / "rejects.parquet")

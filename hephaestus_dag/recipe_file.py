@@ -1,4 +1,8 @@
-"""Reads a recipe file and says what is wrong with it: every problem at once, with line and path in the YAML."""
+"""Reads a recipe file and says what is wrong with it: every problem at once, with file, line and path in the YAML.
+
+A recipe may begin with ``extends: laptop`` and then holds only what differs from that recipe: mappings are merged, anything
+else (a number, a list of sources) takes the place of what was there.
+"""
 
 import difflib
 import importlib.resources
@@ -23,10 +27,8 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises RecipeError with one line per problem: ``file:line: path.in.yaml: what is wrong``.
     """
     path = recipe_path(name)
-    node, raw = _read(path)
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{path}:1: a recipe is a mapping of sections, see recipes/laptop.yaml")
-    problems = [*_repeated_keys(node, ()), *missing_inputs(raw)]
+    node, raw, problems = _read(path)
+    problems += missing_inputs(raw)
     try:
         recipe = Recipe.model_validate(raw)
         problems += contradictions(recipe)
@@ -37,7 +39,7 @@ def load_recipe(name: str | Path) -> Recipe:
     lines = sorted((*_place(node, where), text) for where, text in problems)
     raise RecipeError(
         f"the recipe {path} has {len(lines)} problem{'s' * (len(lines) != 1)}:\n"
-        + "\n".join(f"  {path.name}:{line}: {where or 'recipe'}: {text}" for line, where, text in lines)
+        + "\n".join(f"  {file}:{line}: {where or 'recipe'}: {text}" for file, line, where, text in lines)
     )
 
 
@@ -51,8 +53,43 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from None
 
 
-def _read(path: Path) -> tuple[yaml.Node | None, Any]:
-    """Return the parsed file, with lines, and its plain values."""
+def _read(path: Path) -> tuple[yaml.MappingNode, dict[str, Any], list[Problem]]:
+    """Return a recipe with what it extends: nodes that know their file and line, plain values, and keys given twice."""
+    node, problems = _extended(path, ())
+    return node, _Loader("").construct_document(node), problems
+
+
+def _extended(path: Path, extending: tuple[Path, ...]) -> tuple[yaml.MappingNode, list[Problem]]:
+    if path in extending:
+        raise RecipeError(
+            f"{path}:1: extends itself, through {', '.join(each.name for each in extending)}; remove one `extends`"
+        )
+    node = _parse(path)
+    problems = _repeated_keys(node, ())
+    base = next((value for key, value in node.value if key.value == "extends"), None)
+    if base is None:
+        return node, problems
+    if not isinstance(base, yaml.ScalarNode):
+        raise RecipeError(f"{path}:{base.start_mark.line + 1}: extends: give the name or the path of one recipe")
+    node.value = [pair for pair in node.value if pair[0].value != "extends"]
+    try:
+        below, found = _extended(recipe_path(base.value, path.parent), (*extending, path))
+    except RecipeError as error:
+        raise RecipeError(f"{path}:{base.start_mark.line + 1}: extends: {error}") from None
+    return _merged(below, node), found + problems
+
+
+def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNode:
+    """Return a mapping with the pairs of two, the second before the first; mappings in both are merged in turn."""
+    pairs = {key.value: (key, value) for key, value in below.value}
+    for key, value in above.value:
+        old = pairs.get(key.value, (None, None))[1]
+        both = isinstance(old, yaml.MappingNode) and isinstance(value, yaml.MappingNode)
+        pairs[key.value] = (key, _merged(old, value) if both else value)
+    return yaml.MappingNode(above.tag, list(pairs.values()), above.start_mark, above.end_mark)
+
+
+def _parse(path: Path) -> yaml.MappingNode:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -60,23 +97,28 @@ def _read(path: Path) -> tuple[yaml.Node | None, Any]:
         raise RecipeError(f"{path}:{line}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     try:
         loader = _Loader(text)
+        loader.name = path.name
         node = loader.get_single_node()
-        return node, loader.construct_document(node) if node else None
+        if node:
+            loader.construct_document(node)  # for the values that no type can read
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeError(f"{path}:{line}: not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise RecipeError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise RecipeError(f"{path}:1: a recipe is a mapping of sections, see recipes/laptop.yaml")
+    return node
 
 
-def recipe_path(name: str | Path) -> Path:
-    """Return the file of a recipe.
+def recipe_path(name: str | Path, beside: Path = Path()) -> Path:
+    """Return the file of a recipe: a path, from the folder ``beside`` on, or a packaged name.
 
     Raises RecipeError naming the packaged recipes when there is no such name or file.
     """
     folder = Path(str(importlib.resources.files("hephaestus_dag") / "recipes"))
-    for candidate in (Path(name), folder / f"{name}.yaml"):
+    for candidate in (beside / name, folder / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
     known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
@@ -111,23 +153,22 @@ def _fields(model: Any, where: Where) -> list[str]:
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _place(node: yaml.Node | None, where: Where) -> tuple[int, str]:
-    """Return the line of a place, and its path in the YAML: what pydantic appends for an arm of a union is not in it."""
-    line = 1
+def _place(node: yaml.Node, where: Where) -> tuple[str, int, str]:
+    """Return file and line of a place, and its path in the YAML: what pydantic appends for an arm of a union is not in it."""
+    mark = node.start_mark
     for depth, part in enumerate(where):
         if isinstance(node, yaml.MappingNode):
             pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if pair is None:
                 break
-            key, node = pair
-            line = key.start_mark.line + 1
+            mark, node = pair[0].start_mark, pair[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            item: yaml.Node = node.value[part]
-            line, node = item.start_mark.line + 1, item
+            node = node.value[part]
+            mark = node.start_mark
         else:
             where = where[:depth]
             break
-    return line, ".".join(map(str, where))
+    return mark.name, mark.line + 1, ".".join(map(str, where))
 
 
 def _repeated_keys(node: yaml.Node | None, where: Where) -> list[Problem]:

@@ -289,3 +289,45 @@ def test_any_single_mutation_loads_or_is_named_with_its_line(
     except RecipeError as error:
         said = str(error)
     assert not said or re.search(r"mine\.yaml:[1-9]\d*: \S", said)
+
+
+def test_a_recipe_may_hold_only_what_differs(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(
+        "extends: laptop\nname: mine\nmixture: { stage1_tokens: 100000 }\nvariants: { small: { stages: [1] } }\n"
+        "seed_corpus:\n  code_documents:\n    - { name: mine, kind: python_code, location: stdlib, domain: code }\n"
+    )
+    laptop, mine = load_recipe("laptop"), load_recipe(tmp_path / "mine.yaml")
+    assert (mine.name, mine.mixture.stage1_tokens, mine.mixture.stage2_tokens) == (
+        "mine",
+        100_000,
+        laptop.mixture.stage2_tokens,
+    )
+    assert [source.name for source in mine.seed_corpus.code_documents] == ["mine"]
+    assert mine.seed_corpus.text_documents == laptop.seed_corpus.text_documents
+    assert list(mine.variants) == [*laptop.variants, "small"]
+    (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\n")
+    assert load_recipe(tmp_path / "more.yaml").mixture == mine.mixture
+
+
+def test_problems_of_an_extended_recipe_name_the_file_that_they_are_in(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text("extends: laptop\nname: base\nmixture:\n  stage1_tokens: 0\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nname: mine\ndescription: x\nmixture: { stage2_tokens: 0 }\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "mine.yaml")
+    assert "base.yaml:4: mixture.stage1_tokens" in str(caught.value)
+    assert "mine.yaml:4: mixture.stage2_tokens" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: nowhere\n", "mine.yaml:1: extends: no recipe 'nowhere'"),
+        ("name: x\nextends: mine.yaml\n", "extends itself"),
+        ("extends: [laptop]\n", "mine.yaml:1: extends"),
+    ],
+)
+def test_a_recipe_that_extends_nothing_is_refused(tmp_path: Path, text: str, said: str):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "mine.yaml")
+    assert said in str(caught.value)

@@ -11,12 +11,13 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hephaestus_dag.documents import Document, Reject
 
 if TYPE_CHECKING:
     from hephaestus_dag.sources.config import SourceConfig
+    from hephaestus_dag.trajectories import Trajectory
 
 FAMILIES = ("code", "text", "tools", "trajectories")
 """Folders beside this file; every module in them is a kind of source of that name."""
@@ -66,20 +67,25 @@ def list_items(config: "SourceConfig") -> list[str]:
 
 
 def read_items(config: "SourceConfig", items: Sequence[str]) -> list[Document | Reject]:
-    """Read units of work; whatever goes wrong inside one sets that one aside.
+    """Read units of work of a source of documents; whatever goes wrong inside one sets that one aside.
 
-    Documents longer than ``config.max_characters`` and empty ones become rejects. Top-level and picklable, so that a
-    process pool can map it over ``chunk(list_items(config), size)``.
+    Documents longer than ``config.max_characters`` and empty ones become rejects.
     """
+    return [found if isinstance(found, Reject) else bounded(config, found) for found in _read(config, items)]
+
+
+def read_trajectories(config: "SourceConfig", items: Sequence[str]) -> list["Trajectory | Reject"]:
+    """Read units of work of a source of trajectories; whatever goes wrong inside one sets that one aside."""
+    return list(_read(config, items))
+
+
+def _read(config: "SourceConfig", items: Sequence[str]) -> Iterator[Any]:
     kind = load_kind(config.kind)
-    return [found for item in items for found in map(partial(_bounded, config), _read(kind, config, item))]
-
-
-def _read(kind: Kind, config: "SourceConfig", item: str) -> Iterator[Document | Reject]:
-    try:
-        yield from kind.read_item(config, item)
-    except Exception as error:  # one bad item is set aside and counted, never the end of the run
-        yield Reject(source=config.name, origin=item, position="file", reason=describe(error))
+    for item in items:
+        try:
+            yield from kind.read_item(config, item)
+        except Exception as error:  # one bad item is set aside and counted, never the end of the run
+            yield Reject(source=config.name, origin=item, position="file", reason=describe(error))
 
 
 def describe(error: Exception) -> str:
@@ -88,46 +94,33 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def _bounded(config: "SourceConfig", found: Document | Reject) -> Document | Reject:
-    if isinstance(found, Reject):
-        return found
+def bounded(config: "SourceConfig", document: Document) -> Document | Reject:
+    """Return a document, or the reason why its text cannot stay: empty, too long, or not UTF-8."""
     reason = None
-    if not found.text.strip():
+    if not document.text.strip():
         reason = "empty"
-    elif len(found.text) > config.max_characters:
-        reason = f"too large: {len(found.text)} characters, max_characters is {config.max_characters}"
-    elif not found.text.isascii():
+    elif len(document.text) > config.max_characters:
+        reason = f"too large: {len(document.text)} characters, max_characters is {config.max_characters}"
+    elif not document.text.isascii():
         try:
-            found.text.encode()
+            document.text.encode()
         except UnicodeEncodeError as error:  # a lone surrogate can neither be hashed nor stored
             reason = f"not UTF-8: {error.reason} at character {error.start}"
-    return Reject(source=found.source, origin=found.origin, position="document", reason=reason) if reason else found
+    if reason is None:
+        return document
+    return Reject(source=document.source, origin=document.origin, position="document", reason=reason)
 
 
-def chunk(items: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Split units of work into runs of at most ``size``."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def keep_sample(found: Iterable[Document | Reject], max_documents: int | None, seed: int = 0) -> list[Document | Reject]:
-    """Keep at most ``max_documents`` documents, all rejects, and the order.
+def sample_ids(ids: Iterable[str], max_documents: int | None, seed: int = 0) -> list[str] | None:
+    """Return the ids of at most ``max_documents`` different documents, or None when that is all of them.
 
     The sample is drawn by a seeded hash of the document id, so it does not depend on the order of reading, and a
     larger sample contains a smaller one. (The plain id decides the held-out split and must not decide this too.)
     """
-    found = list(found)
-    documents = [document.id for document in found if isinstance(document, Document)]
-    if max_documents is None or len(documents) <= max_documents:
-        return found
-    kept = set(sorted(set(documents), key=partial(_sample_key, seed))[:max_documents])
-    sample: list[Document | Reject] = []
-    for item in found:
-        if isinstance(item, Reject):
-            sample.append(item)
-        elif item.id in kept:
-            kept.remove(item.id)
-            sample.append(item)
-    return sample
+    given = list(ids)
+    if max_documents is None or len(given) <= max_documents:
+        return None
+    return sorted(set(given), key=partial(_sample_key, seed))[:max_documents]
 
 
 def _sample_key(seed: int, document_id: str) -> bytes:

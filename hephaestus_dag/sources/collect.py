@@ -1,16 +1,27 @@
-"""Read all sources of one kind of document into one folder, in parallel, and count what was found."""
+"""Read all sources of one kind of document into one folder, in parallel and resumably, and count what was found."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from hephaestus_dag.documents import Document, DocumentWriter, Reject
-from hephaestus_dag.sources import chunk, describe, keep_sample, list_items, load_kind, read_items
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hephaestus_dag.documents import DocumentWriter
+from hephaestus_dag.sources import sample_ids
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.trajectories import Trajectory, write_trajectories
+from hephaestus_dag.sources.shards import (
+    DOCUMENTS,
+    TRAJECTORIES,
+    plan_shards,
+    read_shard,
+    shard_rejects,
+    write_shard,
+)
+from hephaestus_dag.trajectories import TRAJECTORY_SCHEMA, Trajectory
 
 Progress = Callable[[int, int], None] | None
 
@@ -41,15 +52,17 @@ class Collected:
     """The beginning of the first documents of each source."""
 
 
-def collect_documents(sources: Sequence[SourceConfig], folder: Path, map_over: MapOver, progress: Progress = None) -> Collected:
-    """Write the documents of all sources into `folder`; a source's sample is drawn from all that it holds."""
+def collect_documents(
+    sources: Sequence[SourceConfig], folder: Path, work: Path, map_over: MapOver, progress: Progress = None
+) -> Collected:
+    """Write the documents of all sources into ``folder``; a source's sample is drawn from all that it holds.
+
+    What is read lies in shards in ``work`` first: a second call, after the first was stopped, reads only what is missing.
+    """
     collected = Collected()
     with DocumentWriter(folder) as writer:
-        for source in sources:
-            items = list_items(source)
-            chunks = chunk(items, max(1, len(items) // 64))
-            found = [item for part in map_over(partial(read_items, source), chunks, progress) for item in part]
-            _add(collected, writer, source, len(items), found, keep_sample(found, source.max_documents))
+        for source, items, shards in _read(sources, work, map_over, progress):
+            _add(collected, writer, source.name, source.kind, items, shards, source)
     return _finish(collected, writer)
 
 
@@ -57,68 +70,89 @@ def collect_trajectories(
     sources: Sequence[SourceConfig],
     synthetic: Iterable[Trajectory],
     folder: Path,
+    work: Path,
     map_over: MapOver,
     progress: Progress = None,
 ) -> Collected:
     """Write recorded and synthetic trajectories as documents, and in structured form beside them."""
     collected = Collected()
-    kept: dict[str, Trajectory] = {}
-    with DocumentWriter(folder) as writer:
-        for source in sources:
-            items = list_items(source)
-            chunks = chunk(items, max(1, len(items) // 64))
-            found = [item for part in map_over(partial(read_trajectories, source), chunks, progress) for item in part]
-            trajectories = {t.to_document().id: t for t in found if isinstance(t, Trajectory)}
-            documents = [item.to_document() if isinstance(item, Trajectory) else item for item in found]
-            sample = keep_sample(documents, source.max_documents)
-            kept |= {d.id: trajectories[d.id] for d in sample if isinstance(d, Document)}
-            _add(collected, writer, source, len(items), documents, sample)
-        made = list(synthetic)
-        kept |= {t.to_document().id: t for t in made}
-        writer.write(t.to_document() for t in made)
-        if made:
-            collected.sources.append({"source": "synthetic", "kind": "synthetic_calls", "parsed": len(made), "kept": len(made)})
-    write_trajectories(folder / "trajectories.parquet", list(kept.values()))
+    with (
+        DocumentWriter(folder) as writer,
+        pq.ParquetWriter(folder / "trajectories.parquet", TRAJECTORY_SCHEMA, compression="zstd") as structured,
+    ):
+        for source, items, shards in _read(sources, work, map_over, progress):
+            _add(collected, writer, source.name, source.kind, items, shards, source, structured)
+        made = work / "synthetic"
+        if not made.exists():
+            write_shard(made, synthetic)
+        if pq.read_metadata(made / DOCUMENTS).num_rows:
+            _add(collected, writer, "synthetic", "synthetic_calls", 1, [made], None, structured)
     return _finish(collected, writer)
 
 
-def read_trajectories(config: SourceConfig, items: Sequence[str]) -> list[Trajectory | Reject]:
-    """Read units of work of a trajectory source; whatever goes wrong inside one sets that one aside."""
-    kind: Any = load_kind(config.kind)
-    found: list[Trajectory | Reject] = []
-    for item in items:
-        try:
-            found += kind.read_item(config, item)
-        except Exception as error:  # one bad item is set aside and counted, never the end of the run
-            found.append(Reject(source=config.name, origin=item, position="file", reason=describe(error)))
-    return found
+def _read(
+    sources: Sequence[SourceConfig], work: Path, map_over: MapOver, progress: Progress
+) -> Iterator[tuple[SourceConfig, int, list[Path]]]:
+    """Read what is not there yet, all sources at once, and yield each source with its shards."""
+    planned = [plan_shards(source, work / "shards") for source in sources]
+    missing = [shard for shards in planned for shard in shards if not shard.folder.exists()]
+    for _ in map_over(read_shard, missing, progress):
+        pass
+    for source, shards in zip(sources, planned, strict=True):
+        yield source, sum(len(shard.items) for shard in shards), [shard.folder for shard in shards]
 
 
 def _add(
     collected: Collected,
     writer: DocumentWriter,
-    source: SourceConfig,
+    name: str,
+    kind: str,
     num_items: int,
-    found: Sequence[Document | Reject],
-    sample: Sequence[Document | Reject],
+    shards: Sequence[Path],
+    source: SourceConfig | None,
+    structured: pq.ParquetWriter | None = None,
 ) -> None:
-    writer.write(sample)
-    parsed = sum(isinstance(item, Document) for item in found)
-    kept = [item for item in sample if isinstance(item, Document)]
-    collected.num_parsed += parsed
+    """Write what a source's shards hold, or the sample of it that the source asks for."""
+    ids = pa.concat_tables([pq.read_table(shard / DOCUMENTS, columns=["id"]) for shard in shards])["id"]
+    chosen = sample_ids(ids.to_pylist(), source.max_documents, source.seed) if source else None
+    written = writer.num_documents
+    left = set(chosen) if chosen is not None else None
+    for shard in shards:
+        for batch in pq.ParquetFile(shard / DOCUMENTS).iter_batches(batch_size=4_096):
+            kept = batch if left is None else _take(batch, left)
+            if len(collected.sample) < 9 and writer.num_documents - written < 3:
+                collected.sample += _sample(kept, 3 - (writer.num_documents - written))
+            writer.write_batch(kept)
+        if structured:
+            table = pq.read_table(shard / TRAJECTORIES)
+            structured.write_table(table if chosen is None else table.filter(pc.field("id").isin(chosen)))
+    rejects = list(shard_rejects(shards))
+    writer.write(rejects)
+    collected.num_parsed += len(ids)
     collected.sources.append(
         {
-            "source": source.name,
-            "kind": source.kind,
+            "source": name,
+            "kind": kind,
             "items": num_items,
-            "parsed": parsed,
-            "kept": len(kept),
-            "set aside": len(found) - parsed,
+            "parsed": len(ids),
+            "kept": writer.num_documents - written,
+            "set aside": len(rejects),
         }
     )
-    collected.sample += [
-        {"origin": document.origin, "license": document.license, "text": document.text[:200]} for document in kept[:3]
-    ]
+
+
+def _take(batch: pa.RecordBatch, left: set[str]) -> pa.RecordBatch:
+    """Return the rows whose ids are still wanted, each once."""
+    wanted = []
+    for document_id in batch.column("id").to_pylist():
+        wanted.append(document_id in left)
+        left.discard(document_id)
+    return batch.filter(pa.array(wanted, pa.bool_()))
+
+
+def _sample(batch: pa.RecordBatch, count: int) -> list[dict[str, str]]:
+    rows = batch.slice(0, count).select(["origin", "license", "text"]).to_pylist()
+    return [{**row, "text": row["text"][:200]} for row in rows]
 
 
 def _finish(collected: Collected, writer: DocumentWriter) -> Collected:

@@ -185,6 +185,12 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
     ("path", "value", "first"),
     [
         ("seed_corpus__text_documents", RAW["seed_corpus"]["text_documents"][:2], "text_documents"),
+        ("seed_corpus__code_documents", [{**RAW["seed_corpus"]["code_documents"][0], "max_documents": 9}], "code_documents"),
+        (
+            "seed_corpus__tool_documentation",
+            [{**source, "seed": 1} for source in RAW["seed_corpus"]["tool_documentation"]],
+            "tool_documentation function_calling_trajectories",  # whose synthetic calls are made from the same operations
+        ),
         ("web_retrieval__retrieval__neighbours", 30, "retrieved_web_shards"),
         ("quality__filter__keep_share", 0.5, "filtered_web"),
         ("mixture__agent_ratio", 0.4, "mixed_corpus"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hephaestus_dag.documents import Document, Reject
-from hephaestus_dag.sources import KINDS, chunk, keep_sample, list_items, load_kind, read_items
+from hephaestus_dag.documents import Document, Reject, document_id
+from hephaestus_dag.sources import KINDS, list_items, load_kind, read_items, sample_ids
 from hephaestus_dag.sources.config import SourceConfig, check_available
 
 
@@ -105,28 +105,24 @@ def test_what_cannot_be_read_is_set_aside_with_place_and_reason(tmp_path: Path):
     assert rejects["c/gone.py", "file"].startswith("FileNotFoundError")
 
 
-def make(text: str) -> Document:
-    return Document(text=text, domain="text", kind="k", source="s", origin="o", license="MIT")
+def ids(count: int) -> list[str]:
+    return [document_id(str(i)) for i in range(count)]
 
 
-def test_sample_is_nested_ordered_and_independent_of_the_order_of_reading():
-    found: list[Document | Reject] = [make(str(i)) for i in range(200)]
-    found.insert(7, Reject(source="s", origin="o", position="file", reason="empty"))
-    small, large = keep_sample(found, 10), keep_sample(found, 50)
-    assert [len(small), len(large)] == [11, 51]
-    assert [item for item in found if item in small] == small
-    assert all(item in large for item in small)
-    assert set(keep_sample(found[::-1], 10)) == set(small)
-    assert keep_sample(found, None) == found == keep_sample(found, 200)
-    assert set(keep_sample(found, 10, seed=1)) != set(small)
+def test_sample_is_nested_and_independent_of_the_order_of_reading():
+    small, large = sample_ids(ids(200), 10), sample_ids(ids(200), 50)
+    assert small is not None
+    assert large is not None
+    assert [len(small), len(large)] == [10, 50]
+    assert set(small) <= set(large)
+    assert sample_ids(ids(200)[::-1] + ids(5), 10) == small
+    assert sample_ids(ids(200), None) is None
+    assert sample_ids(ids(200), 200) is None
+    assert sample_ids(ids(200), 10, seed=1) != small
 
 
 def test_sample_does_not_favour_one_end_of_the_ids():
     # the held-out split is decided by the leading digits of the id
-    kept = [item for item in keep_sample([make(str(i)) for i in range(2_000)], 400) if isinstance(item, Document)]
-    share = sum(int(document.id[:8], 16) < 2**31 for document in kept) / len(kept)
-    assert 0.4 < share < 0.6
-
-
-def test_chunks_cover_everything_once():
-    assert chunk("abcde", 2) == ["ab", "cd", "e"]
+    kept = sample_ids(ids(2_000), 400)
+    assert kept is not None
+    assert 0.4 < sum(int(identity[:8], 16) < 2**31 for identity in kept) / len(kept) < 0.6
