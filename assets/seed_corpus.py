@@ -1,10 +1,12 @@
 """Seed corpus: tool documentation, function-calling trajectories, code and text (paper section 4.1)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from assets.artifact import Build, CheckDeclaration, artifact
 from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.models import model_identity, resolve_model
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.sources import KINDS
 from hephaestus_dag.sources.collect import Collected
@@ -57,24 +59,45 @@ def collect(build: Build, name: str, what: str) -> Report:
     return collected_report(collect_documents(sources, build.folder, build.work, build.pool.map, build.progress), what)
 
 
+def counting_model(recipe: Recipe) -> str:
+    """Return the model whose tokenizer counts documents before the run has one of its own."""
+    return recipe.mixture.tokenizer.model or "smollm2-135m"
+
+
+def counting_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return what the counting tokenizer is."""
+    return {"tokens_counted_by": model_identity(counting_model(recipe))}
+
+
+def with_summary(build: Build, report: Report) -> Report:
+    """Add APIs, providers, tokens and licences of the documents in the build's folder to a report."""
+    from hephaestus_dag.corpus_summary import summarise
+
+    found = summarise(build.folder, resolve_model(counting_model(build.recipe), build.cache))
+    tables = {
+        "documents by source": found.by_source,
+        "largest providers": found.by_provider,
+        "documents by format": found.by_format,
+    }
+    return replace(report, figures={**report.figures, **found.figures}, tables={**report.tables, **tables})
+
+
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
-    outside=lambda recipe: sources_of(recipe, "seed_corpus.tool_documentation"),
+    outside=lambda recipe: sources_of(recipe, "seed_corpus.tool_documentation") | counting_identity(recipe),
     programs=READERS,
 )
 def tool_documentation(build: Build) -> Report:
     """Documentation of tools and APIs, one document per operation: name, description, parameters, returns."""
-    return collect(build, "seed_corpus.tool_documentation", "operations")
+    return with_summary(build, collect(build, "seed_corpus.tool_documentation", "operations"))
 
 
 @artifact(
     group=GROUP,
     kinds={"parquet", "python"},
     recipe=["seed_corpus.synthetic_calls"],
-    outside=lambda recipe: sources_of(
-        recipe, "seed_corpus.function_calling_trajectories", "seed_corpus.tool_documentation"
-    ),
+    outside=lambda recipe: sources_of(recipe, "seed_corpus.function_calling_trajectories", "seed_corpus.tool_documentation"),
     programs=READERS,
 )
 def function_calling_trajectories(build: Build) -> Report:
@@ -122,6 +145,7 @@ def text_documents(build: Build) -> Report:
         "benchmark_items",
     ],
     recipe=["seed_corpus.curation"],
+    outside=counting_identity,
     checks=[CURATION_CHECK],
 )
 def seed_corpus(build: Build) -> Report:
@@ -135,14 +159,14 @@ def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.curation.figure import waterfall_figure
     from hephaestus_dag.curation.pipeline import curate, curation_steps
-    from hephaestus_dag.documents import count_documents, domain_table, read_documents
+    from hephaestus_dag.documents import count_documents, read_documents
 
     config = build.recipe.seed_corpus.curation
     steps = curation_steps(config, BenchmarkIndex.load(build.input("benchmark_items") / "index"), known)
     batches = (batch for folder in folders for batch in read_documents(folder))
     counts = curate(batches, build.folder, steps, build.progress, sum(map(count_documents, folders)))
     (build.folder / "waterfall.png").write_bytes(waterfall_figure(counts))
-    return Report(
+    report = Report(
         headline=f"{counts.kept:,} of {counts.read:,} documents kept, {counts.kept_characters / 1e6:,.1f} MB of text",
         rows=counts.kept,
         figures={
@@ -151,7 +175,6 @@ def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
             "characters": counts.kept_characters,
             **{f"removed by {step.step}": step.removed for step in counts.steps},
         },
-        tables={"documents by source": domain_table(build.folder)},
         pictures={"what curation removed": "waterfall.png"},
         checks=[
             Check(
@@ -161,3 +184,4 @@ def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
             )
         ],
     )
+    return with_summary(build, report)

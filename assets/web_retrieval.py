@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from assets.artifact import Build, CheckDeclaration, artifact
-from assets.seed_corpus import CURATION_CHECK, READERS, collected_report, curated, sources_of
+from assets.seed_corpus import CURATION_CHECK, READERS, collected_report, counting_identity, curated, sources_of
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
@@ -22,7 +22,7 @@ def encoder_identity(recipe: Recipe) -> dict[str, Any]:
     kinds={"parquet", "python"},
     inputs=["seed_corpus", "benchmark_items"],
     recipe=["seed_corpus.curation"],
-    outside=lambda recipe: sources_of(recipe, "web_retrieval.web_corpus"),
+    outside=lambda recipe: sources_of(recipe, "web_retrieval.web_corpus") | counting_identity(recipe),
     programs=READERS,
     checks=[CURATION_CHECK],
 )

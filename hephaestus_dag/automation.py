@@ -19,7 +19,7 @@ def executor(config: ExecutionConfig) -> dg.ExecutorDefinition:
 
 
 def jobs(config: ExecutionConfig) -> list[UnresolvedAssetJobDefinition]:
-    """Return the jobs: everything, and the part that the schedule re-runs."""
+    """Return the jobs: everything, the seed corpus alone, and the part that the schedule re-runs."""
     run_here = executor(config)
     retrieval = dg.AssetSelection.groups(*RETRIEVAL_GROUPS)
     return [
@@ -27,6 +27,12 @@ def jobs(config: ExecutionConfig) -> list[UnresolvedAssetJobDefinition]:
             "hephaestus",
             selection=dg.AssetSelection.all(),
             description="The whole graph: from documents to the benchmark report.",
+            executor_def=run_here,
+        ),
+        dg.define_asset_job(
+            "seed_corpus",
+            selection=dg.AssetSelection.assets("seed_corpus").upstream(),
+            description="Read the sources and curate what they hold.",
             executor_def=run_here,
         ),
         dg.define_asset_job(

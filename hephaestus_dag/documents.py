@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -186,13 +185,3 @@ def read_document_table(folder: Path, columns: Sequence[str] | None = None) -> p
 def count_documents(folder: Path) -> int:
     """Return the number of documents in a folder."""
     return ds.dataset(document_files(folder)).count_rows()
-
-
-def domain_table(folder: Path) -> list[dict[str, int | str]]:
-    """Return documents and characters of a folder by domain, kind, source and licence, as rows."""
-    query = """
-        SELECT domain, kind, source, count(*) AS documents, sum(length(text))::BIGINT AS characters, license
-        FROM read_parquet(?) GROUP BY ALL ORDER BY domain, kind, source, license
-    """
-    with duckdb.connect() as connection:
-        return pa.table(connection.sql(query, params=[document_files(folder)]).to_arrow_table()).to_pylist()

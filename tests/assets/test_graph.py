@@ -248,6 +248,7 @@ def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Grap
 
 def test_jobs_and_schedule(laptop: Graph) -> None:
     assert laptop.job("hephaestus") == laptop.names
+    assert laptop.job("seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
     assert laptop.job("retrieval") == {*GROUPS["web_retrieval"], *GROUPS["quality"]}
     schedule = Graph(recipe(execution__weekly_retrieval="5 4 * * 0")).definitions.resolve_schedule_def("weekly_retrieval")
     assert (schedule.job_name, schedule.cron_schedule) == ("retrieval", "5 4 * * 0")
