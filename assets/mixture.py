@@ -41,12 +41,28 @@ def tokenizer(build: Build) -> Report:
     return Report(headline=f"{figures['vocab_size']:,} entries", figures=figures)
 
 
+def source_weights(recipe: Recipe) -> dict[str, Any]:
+    """Return the weights of sources, where they are not 1."""
+    seed = recipe.seed_corpus
+    sources = (
+        *seed.tool_documentation,
+        *seed.function_calling_trajectories,
+        *seed.code_documents,
+        *seed.text_documents,
+        *recipe.web_retrieval.web_corpus,
+    )
+    return {"source_weights": {source.name: source.weight for source in sources if source.weight != 1}}
+
+
 def tokenise(build: Build, documents: str) -> Report:
     """Tokenise the documents of one input."""
     from hephaestus_dag.mixture.tokenise import tokenise_documents
 
     config = build.recipe.mixture.token_store
-    figures = tokenise_documents(build.input(documents), build.input("tokenizer"), build.folder, config, build.progress)
+    weights = source_weights(build.recipe)["source_weights"]
+    figures = tokenise_documents(
+        build.input(documents), build.input("tokenizer"), build.folder, config, build.progress, weights
+    )
     streams = [{"stream": name, **stream} for name, stream in figures["streams"].items()]
     tokens = sum(stream["tokens"] for stream in streams)
     return Report(
@@ -57,7 +73,13 @@ def tokenise(build: Build, documents: str) -> Report:
     )
 
 
-@artifact(group=GROUP, kinds={"numpy"}, inputs=["tokenizer", "seed_corpus"], recipe=["mixture.token_store"])
+@artifact(
+    group=GROUP,
+    kinds={"numpy"},
+    inputs=["tokenizer", "seed_corpus"],
+    recipe=["mixture.token_store"],
+    outside=source_weights,
+)
 def tokenized_seed(build: Build) -> Report:
     """The seed corpus as token streams, one per domain and split, with a ledger that leads back to documents."""
     return tokenise(build, "seed_corpus")
@@ -66,7 +88,14 @@ def tokenized_seed(build: Build) -> Report:
 def tokenized_web(key: str, documents: str) -> ArtifactAsset:
     """Return the asset that tokenises retrieved web documents."""
 
-    @artifact(key=key, group=GROUP, kinds={"numpy"}, inputs=["tokenizer", documents], recipe=["mixture.token_store"])
+    @artifact(
+        key=key,
+        group=GROUP,
+        kinds={"numpy"},
+        inputs=["tokenizer", documents],
+        recipe=["mixture.token_store"],
+        outside=source_weights,
+    )
     def tokenized(build: Build) -> Report:
         """Retrieved web documents as token streams; they count towards the agent share."""
         return tokenise(build, documents)

@@ -17,14 +17,19 @@ CURATION_CHECK = CheckDeclaration(
     name="removed_share_is_plausible", description="Curation did not remove an implausible share of the documents."
 )
 
+PLANTED_CHECK = CheckDeclaration(
+    name="what_is_planted_is_found",
+    description="Copies, near-duplicates and benchmark items that are planted among the documents are found, and nothing else.",
+)
+
 
 def sources_of(recipe: Recipe, *names: str) -> dict[str, Any]:
     """Return what the sources of recipe sections are: their settings, and the versions or hashes of their input.
 
-    Where a folder lies is no part of that.
+    Where a folder lies is no part of that, nor is the weight, which only the mixture looks at.
     """
     return {
-        f"{name}.{source.name}": {**source.model_dump(mode="json", exclude={"location"}), "input": source.identity()}
+        f"{name}.{source.name}": {**source.model_dump(mode="json", exclude={"location", "weight"}), "input": source.identity()}
         for name in names
         for source in recipe.section(name)
     }
@@ -146,27 +151,24 @@ def text_documents(build: Build) -> Report:
     ],
     recipe=["seed_corpus.curation"],
     outside=counting_identity,
-    checks=[CURATION_CHECK],
+    checks=[CURATION_CHECK, PLANTED_CHECK],
 )
 def seed_corpus(build: Build) -> Report:
     """The seed corpus: all four kinds of documents, without copies, without benchmark text, with their licences."""
-    folders = [build.input(key) for key in build.inputs if key != "benchmark_items"]
-    return curated(build, folders, frozenset())
+    return with_summary(build, curated(build, [build.input(key) for key in build.inputs if key != "benchmark_items"]))
 
 
-def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
-    """Curate documents into the build's folder, leaving out what is known already."""
-    from hephaestus_dag.curation.decontamination import BenchmarkIndex
+def curated(build: Build, inputs: list[Path], known: Path | None = None) -> Report:
+    """Curate documents into the build's folder; copies and near-duplicates of what is in `known` go."""
     from hephaestus_dag.curation.figure import waterfall_figure
-    from hephaestus_dag.curation.pipeline import curate, curation_steps
-    from hephaestus_dag.documents import count_documents, read_documents
+    from hephaestus_dag.curation.pipeline import curate
 
     config = build.recipe.seed_corpus.curation
-    steps = curation_steps(config, BenchmarkIndex.load(build.input("benchmark_items") / "index"), known)
-    batches = (batch for folder in folders for batch in read_documents(folder))
-    counts = curate(batches, build.folder, steps, build.progress, sum(map(count_documents, folders)))
+    index = build.input("benchmark_items") / "index"
+    counts = curate(inputs, build.folder, build.work, config, index, build.pool.map, known, build.progress)
     (build.folder / "waterfall.png").write_bytes(waterfall_figure(counts))
-    report = Report(
+    planted, found = planted_check(build)
+    return Report(
         headline=f"{counts.kept:,} of {counts.read:,} documents kept, {counts.kept_characters / 1e6:,.1f} MB of text",
         rows=counts.kept,
         figures={
@@ -175,13 +177,36 @@ def curated(build: Build, folders: list[Path], known: frozenset[str]) -> Report:
             "characters": counts.kept_characters,
             **{f"removed by {step.step}": step.removed for step in counts.steps},
         },
+        tables={"removed by source": counts.by_source(), "planted and found": found},
         pictures={"what curation removed": "waterfall.png"},
         checks=[
             Check(
                 name=CURATION_CHECK.name,
                 passed=counts.removed_share <= config.max_removed_share,
                 detail=f"{counts.removed_share:.1%} removed, at most {config.max_removed_share:.0%} is plausible",
-            )
+            ),
+            planted,
         ],
     )
-    return with_summary(build, report)
+
+
+def planted_check(build: Build) -> tuple[Check, list[dict[str, Any]]]:
+    """Plant copies, near-duplicates and benchmark items among what was kept, and see whether the steps find them."""
+    from hephaestus_dag.curation.decontamination import BenchmarkIndex
+    from hephaestus_dag.curation.planted import planted_truth
+    from hephaestus_dag.documents import sample_texts
+    from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts
+    from hephaestus_dag.evaluation.kept_out import kept_out_texts
+
+    items = [*benchmark_texts(build.input("benchmark_items"))]
+    items += [(each.item_id, each.text) for each in benchmark_functions(build.input("benchmark_items"))]
+    items += [item for each in build.recipe.evaluation.kept_out for item in kept_out_texts(each)]
+    index = BenchmarkIndex.load(build.input("benchmark_items") / "index")
+    rule = build.recipe.seed_corpus.curation
+    found = planted_truth(sample_texts(build.folder, 1_000), items, rule.near_duplicates, index, rule.shortest_item)
+    problems = found.problems()
+    good = (
+        f"all copies, {found.near_duplicates_found} of {found.near_duplicates} near-duplicates, "
+        f"all {found.benchmark_items} benchmark items in four shapes, no false merge"
+    )
+    return Check(name=PLANTED_CHECK.name, passed=not problems, detail="; ".join(problems) or good), found.rows()

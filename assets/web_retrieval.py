@@ -4,7 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 from assets.artifact import Build, CheckDeclaration, artifact
-from assets.seed_corpus import CURATION_CHECK, READERS, collected_report, counting_identity, curated, sources_of
+from assets.seed_corpus import (
+    CURATION_CHECK,
+    PLANTED_CHECK,
+    READERS,
+    collected_report,
+    counting_identity,
+    curated,
+    sources_of,
+    with_summary,
+)
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
@@ -24,19 +33,17 @@ def encoder_identity(recipe: Recipe) -> dict[str, Any]:
     recipe=["seed_corpus.curation"],
     outside=lambda recipe: sources_of(recipe, "web_retrieval.web_corpus") | counting_identity(recipe),
     programs=READERS,
-    checks=[CURATION_CHECK],
+    checks=[CURATION_CHECK, PLANTED_CHECK],
 )
 def web_corpus(build: Build) -> Report:
     """Web documents of every sort, some worth finding, most not: without copies of the seed and without benchmark text."""
     import shutil
 
-    from hephaestus_dag.documents import read_document_table
     from hephaestus_dag.sources.collect import collect_documents
 
     raw = build.work / "raw"
     collected = collect_documents(build.recipe.web_retrieval.web_corpus, raw, build.work, build.pool.map, build.progress)
-    seed = frozenset(read_document_table(build.input("seed_corpus"), ["id"])["id"].to_pylist())
-    report = curated(build, [raw], seed)
+    report = with_summary(build, curated(build, [raw], build.input("seed_corpus")))
     shutil.copyfile(raw / "rejects.parquet", build.folder / "rejects.parquet")
     read = collected_report(collected, "pages")
     return replace(report, figures={**read.figures, **report.figures}, tables={**read.tables, **report.tables})

@@ -172,14 +172,25 @@ def document_files(folder: Path) -> list[str]:
 
 def read_documents(folder: Path, columns: Sequence[str] | None = None, batch_size: int = 4_096) -> Iterator[pa.RecordBatch]:
     """Yield the documents of a folder in record batches, in the order they were written."""
-    yield from ds.dataset(document_files(folder)).to_batches(
-        columns=list(columns) if columns else None, batch_size=batch_size, use_threads=False, batch_readahead=2
-    )
+    for file in document_files(folder):
+        yield from pq.ParquetFile(file).iter_batches(batch_size, columns=list(columns) if columns else None, use_threads=False)
 
 
 def read_document_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all documents of a folder as one table."""
     return ds.dataset(document_files(folder)).to_table(columns=list(columns) if columns else None)
+
+
+def sample_texts(folder: Path, count: int) -> list[str]:
+    """Return the texts of ``count`` documents of a folder (all, when it has fewer), drawn by the hash of their id."""
+    ids = read_document_table(folder, ["id"])["id"].to_pylist()
+    drawn = set(sorted(set(ids), key=lambda i: hashlib.blake2b(i.encode(), digest_size=8).digest())[:count])
+    return [
+        text
+        for batch in read_documents(folder, ["id", "text"])
+        for document_id, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
+        if document_id in drawn
+    ]
 
 
 def count_documents(folder: Path) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hephaestus_dag.curation.language import language_model
+from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out
 from hephaestus_dag.models import is_folder, model_identity
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
@@ -35,7 +37,7 @@ def missing_inputs(raw: Any) -> list[Problem]:
 
     Plain values, so that what is missing is listed together with what is invalid; an invalid source is left out here.
     """
-    return [*_missing_documents(raw), *_missing_models(raw)]
+    return [*_missing_documents(raw), *_missing_models(raw), *_missing_benchmarks(raw)]
 
 
 def _missing_documents(raw: Any) -> Iterator[Problem]:
@@ -67,6 +69,23 @@ def _missing_models(raw: Any) -> Iterator[Problem]:
                 model_identity(name)
         except (ModuleNotFoundError, OSError, ValueError) as error:
             yield path, str(error)
+
+
+def _missing_benchmarks(raw: Any) -> Iterator[Problem]:
+    path = ("evaluation", "kept_out")
+    benchmarks = _at(raw, path)
+    for i, value in enumerate(benchmarks if isinstance(benchmarks, list) else []):
+        try:
+            config = KeptOutConfig.model_validate(value)
+        except ValidationError:
+            continue
+        yield from (((*path, i), text) for text in check_kept_out(config))
+    languages = ("seed_corpus", "curation", "languages")
+    try:
+        if _at(raw, languages):
+            language_model()
+    except ModuleNotFoundError as error:
+        yield languages, str(error)
 
 
 def _at(raw: Any, path: Where) -> Any:

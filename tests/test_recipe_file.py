@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "missing file": (
         "kind: python_comments, location: stdlib,",
         "kind: python_comments, location: nowhere/*.py,",
-        [("nowhere/*.py", "seed_corpus.text_documents.1: source 'comments': location nowhere/*.py matches no file")],
+        [("nowhere/*.py", "seed_corpus.text_documents.1: source 'comments': nowhere/*.py holds no files")],
     ),
     "unknown kind of source": (
         "kind: google_discovery",

@@ -6,12 +6,17 @@ compared in lower case without punctuation, so wrapping, case, markup and filler
 
 Not every shared run is a leak. Two sorts of n-grams are ignored: *stock phrases*, which occur in more than ``stock_items``
 benchmark items ("which of the following statements about ... is true"), and *number series*, where more than half of the
-words begin with a digit. An item whose every n-gram is of these sorts keeps them all, so that no item becomes undetectable.
+words begin with a digit. A text whose every n-gram is of these sorts keeps them all, so that none becomes undetectable.
+
+Functions that a benchmark offers are items too, but with runs of twice the length, because schemas repeat each other's phrases
+("the maximum number of results to return in one page"); and they are compared a second way, by their signatures: see
+`function_index`.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hephaestus_dag.curation.function_index import BenchmarkFunction, FunctionIndex
 from hephaestus_dag.curation.ngrams import Words
 from hephaestus_dag.curation.removed import Verdict, part
 
@@ -78,45 +84,54 @@ class BenchmarkIndex:
 
     name = "decontamination"
 
-    def __init__(self, item_ids: Sequence[str], tables: dict[int, _Table], num_unmatched: int) -> None:
+    def __init__(self, item_ids: Sequence[str], tables: dict[int, _Table], functions: FunctionIndex) -> None:
         self.item_ids = tuple(item_ids)
-        self.num_unmatched = num_unmatched
-        """Items with fewer words than ``shortest_item``, which cannot be matched."""
+        self.functions = functions
         self._tables = tables
         counts = [np.bincount(table.items, minlength=len(self.item_ids)) for table in tables.values()]
         self._grams_of_item = sum(counts, np.zeros(len(self.item_ids), np.int64))
 
     @classmethod
     def build(
-        cls, items: Iterable[tuple[str, str]], n_gram: int = 13, shortest_item: int = 8, stock_items: int = 10
+        cls,
+        items: Iterable[tuple[str, str]],
+        n_gram: int = 13,
+        shortest_item: int = 6,
+        stock_items: int = 10,
+        functions: Iterable[BenchmarkFunction] = (),
     ) -> "BenchmarkIndex":
-        """Index benchmark items, given as ``(id, text)``.
+        """Index benchmark items, given as ``(id, text)``, and functions; an item may have several texts, under the same id.
 
+        The texts of functions have to share a run of twice as many words: schemas repeat each other's phrases.
         Raises ValueError when none can be matched: an index that matches nothing must not pass for a clean corpus.
         """
-        names: list[str] = []
-        found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-        num_unmatched = 0
-        for chunk in _chunks(items, key=lambda item: len(item[1])):
-            words = Words.of([text for _, text in chunk])
-            lengths = np.minimum(np.bincount(words.owner, minlength=len(chunk)), n_gram)
-            num_unmatched += int((lengths < shortest_item).sum())
-            for n in range(shortest_item, n_gram + 1):
+        functions = list(functions)
+        names: dict[str, int] = {}
+        found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]] = {}
+        num_texts = 0
+        texts = chain(((*item, False) for item in items), ((f.item_id, f.text, True) for f in functions))
+        for chunk in _chunks(texts, key=lambda item: len(item[1])):
+            words = Words.of([text for _, text, _ in chunk])
+            numbers = np.array([names.setdefault(name, len(names)) for name, _, _ in chunk])
+            counts = np.bincount(words.owner, minlength=len(chunk))
+            doubled = np.array([is_function for _, _, is_function in chunk]) & (counts >= 2 * n_gram)
+            lengths = np.where(doubled, 2 * n_gram, np.minimum(counts, n_gram))
+            for n in (*range(shortest_item, n_gram + 1), 2 * n_gram):
                 at, hashes = words.n_grams(n)
                 wanted = lengths[words.owner[at]] == n
                 at, hashes = at[wanted], hashes[wanted]
                 wordy = 2 * (words.letters[at + n] - words.letters[at]) >= n
-                found.setdefault(n, []).append((hashes, words.owner[at] + len(names), wordy))
-            names += [name for name, _ in chunk]
+                found.setdefault(n, []).append((hashes, numbers[words.owner[at]], words.owner[at] + num_texts, wordy))
+            num_texts += len(chunk)
         tables: dict[int, _Table] = {}
         for n, parts in found.items():
-            hashes, owners, wordy = (np.concatenate(column) for column in zip(*parts, strict=True))
-            hashes, owners = _without_stock(hashes, owners, wordy, stock_items)
+            columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+            hashes, owners = _without_stock(*columns, most=stock_items)
             if len(hashes):
                 tables[n] = _Table.of(hashes, owners)
         if not tables:
             raise ValueError(f"none of {len(names)} benchmark items has {shortest_item} words; give the benchmarks to keep out")
-        return cls(names, tables, num_unmatched)
+        return cls(list(names), tables, FunctionIndex(functions))
 
     @classmethod
     def load(cls, folder: Path) -> "BenchmarkIndex":
@@ -125,13 +140,11 @@ class BenchmarkIndex:
         grams = pq.read_table(folder / "n_grams.parquet")
         lengths, hashes, items = (grams[name].to_numpy() for name in ("n", "hash", "item"))
         tables = {int(n): _Table.of(hashes[lengths == n], items[lengths == n]) for n in np.unique(lengths)}
-        metadata: dict[bytes, bytes] = item_ids.schema.metadata
-        return cls(item_ids["item_id"].to_pylist(), tables, int(metadata[b"num_unmatched"]))
+        return cls(item_ids["item_id"].to_pylist(), tables, FunctionIndex.load(folder))
 
     def save(self, folder: Path) -> None:
-        """Write the index into a folder: ``items.parquet`` (item_id) and ``n_grams.parquet`` (n, hash, item's row)."""
+        """Write the index: ``items.parquet`` (item_id), ``n_grams.parquet`` (n, hash, item's row) and ``functions.parquet``."""
         item_ids = pa.table({"item_id": pa.array(self.item_ids, pa.string())})
-        item_ids = item_ids.replace_schema_metadata({"num_unmatched": str(self.num_unmatched)})
         pq.write_table(item_ids, folder / "items.parquet", compression="zstd")
         parts = sorted(self._tables.items())
         grams = pa.table(
@@ -142,14 +155,20 @@ class BenchmarkIndex:
             }
         )
         pq.write_table(grams, folder / "n_grams.parquet", compression="zstd")
+        self.functions.save(folder)
 
     @property
     def digest(self) -> str:
-        """Identity of the index: a hash of its item ids and n-grams, as 32 hex digits."""
-        digest = hashlib.blake2b(repr(self.item_ids).encode(), digest_size=16)
+        """Identity of the index: a hash of its item ids, n-grams and functions, as 32 hex digits."""
+        digest = hashlib.blake2b(repr((self.item_ids, self.functions.rows)).encode(), digest_size=16)
         for n, table in sorted(self._tables.items()):
             digest.update(n.to_bytes(2) + table.hashes.tobytes() + table.items.astype(np.int64).tobytes())
         return digest.hexdigest()
+
+    @property
+    def num_unmatched(self) -> int:
+        """Items whose texts have fewer words than ``shortest_item``, which cannot be matched."""
+        return int((self._grams_of_item == 0).sum())
 
     @property
     def num_n_grams(self) -> int:
@@ -164,9 +183,12 @@ class BenchmarkIndex:
         return found
 
     def filter(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """Return what stays, and rows whose reason names the benchmark item and whose evidence is the shared text."""
-        hits = self.hits(batch.column("text").to_pylist())
-        return part(batch, self.name, [hit and hit.verdict() for hit in hits])
+        """Return what stays, and rows whose reason names the benchmark item and whose evidence is what is shared."""
+        texts, signatures = (batch.column(name).to_pylist() for name in ("text", "signatures"))
+        same_text = [hit and hit.verdict() for hit in self.hits(texts)]
+        return part(
+            batch, self.name, [a or b for a, b in zip(same_text, self.functions.verdicts(texts, signatures), strict=True)]
+        )
 
     def _hits_of_chunk(self, texts: Sequence[str]) -> list[Hit | None]:
         words = Words.of(texts)
@@ -193,19 +215,26 @@ class BenchmarkIndex:
         return Hit(self.item_ids[best], matched, len(grams[best]) / int(self._grams_of_item[best]))
 
 
-def _without_stock(hashes: np.ndarray, owners: np.ndarray, wordy: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return different pairs of hash and item, without stock phrases and number series, except an item's only ones."""
-    order = np.lexsort((owners, hashes))
-    hashes, owners, wordy = hashes[order], owners[order], wordy[order]
-    fresh = np.ones(len(hashes), np.bool_)
-    fresh[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    hashes, owners, wordy = hashes[fresh], owners[fresh], wordy[fresh]
-    _, which, items_per_hash = np.unique(hashes, return_inverse=True, return_counts=True)
+def _without_stock(
+    hashes: np.ndarray, owners: np.ndarray, texts: np.ndarray, wordy: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return different pairs of hash and item, without stock phrases and number series, except a text's only ones."""
+    values, which = np.unique(hashes, return_inverse=True)
+    items_per_hash = np.bincount(_different(which, owners)[0], minlength=len(values))
     telling = wordy & (items_per_hash[which] <= most)
-    has_telling = np.zeros(int(owners.max(initial=-1)) + 1, np.bool_)
-    has_telling[owners[telling]] = True
-    kept = telling | ~has_telling[owners]
-    return hashes[kept], owners[kept]
+    has_telling = np.zeros(int(texts.max(initial=-1)) + 1, np.bool_)
+    has_telling[texts[telling]] = True
+    kept = telling | ~has_telling[texts]
+    return _different(hashes[kept], owners[kept])
+
+
+def _different(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different pairs of two arrays, sorted."""
+    order = np.lexsort((second, first))
+    first, second = first[order], second[order]
+    fresh = np.ones(len(first), np.bool_)
+    fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return first[fresh], second[fresh]
 
 
 def _chunks(items: Iterable[_Item], key: Callable[[_Item], int]) -> Iterator[list[_Item]]:

@@ -6,7 +6,7 @@ two prefix sums times ``Q**-i``: every length costs two subtractions and a produ
 their bytes.
 """
 
-import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ import numpy as np
 
 _BYTE_BASE, _WORD_BASE = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 _MODULUS = 2**64
-_NOT_WORD = re.compile(r"\W+")
 
 _IS_WORD_BYTE = np.array([chr(b).isalnum() or b == ord("_") if b < 128 else True for b in range(256)])
 _IS_LETTER_BYTE = np.array([chr(b).isalpha() or b == ord("_") if b < 128 else True for b in range(256)])
@@ -27,7 +26,8 @@ def normalise(text: str) -> str:
     """Return text in lower case; with characters beyond ASCII also in NFKC, and with nothing but words and spaces."""
     if text.isascii():
         return text.lower()
-    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).lower())
+    codes = np.frombuffer(unicodedata.normalize("NFKC", text).lower().encode("utf-32-le"), np.uint32)
+    return np.where(_in_words()[codes], codes, np.uint32(ord(" "))).tobytes().decode("utf-32-le")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,12 @@ class Words:
     def text(self, first: int, last: int) -> str:
         """Return the normalised text from one word to another, both included, on one line."""
         return " ".join(self.buffer[self.starts[first] : self.ends[last]].decode(errors="replace").split())
+
+
+@lru_cache(maxsize=1)
+def _in_words() -> np.ndarray:
+    """Return which code points match ``\\w``."""
+    return np.array([chr(code).isalnum() or code == ord("_") for code in range(sys.maxunicode + 1)])
 
 
 def _inverse(base: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from hephaestus_dag.curation.removed import Verdict, part
+from hephaestus_dag.licenses import permits
 
 
 class LicenseRule:
@@ -16,16 +17,8 @@ class LicenseRule:
         self._allowed = None if allowed is None else frozenset(allowed)
 
     def permits(self, expression: str) -> bool:
-        """Return whether an SPDX expression is allowed: one side of an OR, all sides of an AND.
-
-        An expression with parentheses or an exception is allowed only when the list holds it in full.
-        """
-        if self._allowed is None or expression in self._allowed:
-            return True
-        for operator, combine in ((" OR ", any), (" AND ", all)):
-            if operator in expression and "(" not in expression:
-                return combine(self.permits(part) for part in expression.split(operator))
-        return False
+        """Return whether an SPDX expression is allowed (see `hephaestus_dag.licenses.permits`)."""
+        return self._allowed is None or permits(expression, self._allowed)
 
     def filter(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Return what stays, and rows whose evidence is the licence that is not allowed."""

@@ -5,6 +5,9 @@ The first line of standard input is the request, one JSON object; the last line 
 
 ``{"command": "items", "categories": [...]}``
     one line per item: id, category, language, messages (the official prompt), question, functions, ground_truth or null
+``{"command": "multi_turn"}``
+    one line per multi-turn item (id, category, question, functions: [], calls) and one per file of function documentation
+    (category ``functions``): what training data must not hold, though it is not evaluated
 ``{"command": "score"}`` followed by lines ``{"id", "category", "reply"}``
     one line per reply, in order: id, valid, reason, decoded
 
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_REPLY_CHARACTERS = 50_000
+MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
 
 
 class AnyModel(dict):
@@ -48,6 +52,7 @@ def load_official() -> types.SimpleNamespace:
         Language=enums.Language,
         ReturnFormat=enums.ReturnFormat,
         check=import_module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker,
+        function_docs=import_module("bfcl_eval.constants.eval_config").MULTI_TURN_FUNC_DOC_PATH,
         decode=handler.default_decode_ast_prompting,
         add_system_prompt=handler.system_prompt_pre_processing_chat_model,
     )
@@ -100,6 +105,22 @@ def load_items(official: types.SimpleNamespace, category: str) -> list[dict[str,
             }
         )
     return items
+
+
+def load_multi_turn(official: types.SimpleNamespace) -> list[dict[str, Any]]:
+    """Return the user's words and the answer's calls of every multi-turn item, and the functions of every simulated API."""
+    lines = []
+    for category in MULTI_TURN:
+        entries = official.utils.load_dataset_entry(category, include_prereq=False, include_language_specific_hint=False)
+        truths = official.utils.load_ground_truth_entry(category)
+        for entry, truth in zip(entries, truths, strict=True):
+            question = [message for turn in entry["question"] for message in turn]
+            calls = [call for turn in truth["ground_truth"] for call in turn]
+            lines.append({"id": entry["id"], "category": category, "question": question, "functions": [], "calls": calls})
+    for path in sorted(official.function_docs.glob("*.json")):
+        functions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines.append({"id": path.stem, "category": "functions", "question": [], "functions": functions, "calls": []})
+    return lines
 
 
 def decode_reply(official: types.SimpleNamespace, reply: dict[str, Any]) -> dict[str, Any]:
@@ -201,10 +222,12 @@ def main() -> None:
         official = load_official()
         if request["command"] == "items":
             lines = [item for category in request["categories"] for item in load_items(official, category)]
+        elif request["command"] == "multi_turn":
+            lines = load_multi_turn(official)
         elif request["command"] == "score":
             lines, protections = score(official, [json.loads(line) for line in sys.stdin])
         else:
-            raise ValueError(f"unknown command {request['command']!r}: use items or score")
+            raise ValueError(f"unknown command {request['command']!r}: use items, multi_turn or score")
     for line in [*lines, {"done": len(lines), "protections": protections}]:
         print(json.dumps(line), file=answers)
     answers.flush()

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from hephaestus_dag.config import Config
+from hephaestus_dag.evaluation.kept_out import KeptOutConfig
 
 BFCL_CATEGORIES: tuple[str, ...] = (
     "simple_python",
@@ -77,6 +78,9 @@ class EvaluationConfig(Config):
 
     bfcl: BfclConfig = Field(default=BfclConfig(), description="function calling")
     benchmark_loss: BenchmarkLossConfig = Field(default=BenchmarkLossConfig(), description="loss on answers and documents")
+    kept_out: tuple[KeptOutConfig, ...] = Field(
+        default=(), description="benchmarks that are not run, but whose items must not be in the training data"
+    )
     reference_variant: str | None = Field(
         default=None, description="variant that the others are compared with, item by item; null: the first of the report"
     )

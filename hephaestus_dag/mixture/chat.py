@@ -28,8 +28,8 @@ def system_prompt(tools: Sequence[dict[str, Any]]) -> str:
 
 
 def turn_text(message: Message) -> str:
-    """Return the words of a turn, and below them its calls as a Python list."""
-    parts = [message.content.strip()] if message.content.strip() else []
+    """Return the thought and the words of a turn, and below them its calls as a Python list."""
+    parts = [text.strip() for text in (message.thought, message.content) if text.strip()]
     if message.calls:
         parts.append(f"[{', '.join(call.as_python() for call in message.calls)}]")
     return "\n".join(parts)
@@ -40,7 +40,8 @@ def render_chat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``(token_ids, mask)`` of a conversation, int64 and uint8 of shape [tokens].
 
-    The mask is 1 on what an assistant has to produce: the tokens of its turns and the token that ends each. The system
+    The mask is 1 on what an assistant has to produce: the tokens of its turns whose ``loss`` is true and the token that
+    ends each. The system
     turn is `system_prompt`, followed by the conversation's own system message where it opens with one. With ``generate``
     the tokens end where the assistant's next turn begins.
 
@@ -76,19 +77,20 @@ class ChatRenderer:
         system = f"{system_prompt(tools)}\n\n{turn_text(messages[0])}" if own_system else system_prompt(tools)
         turns = messages[1:] if own_system else messages
         roles = ["system", *(turn.role for turn in turns)]
+        targets = [0, *(int(turn.loss) for turn in turns)]
         around = self._around(roles, generate)
         contents = self._plain.encode_batch_fast([system, *map(turn_text, turns)], add_special_tokens=False)
 
         pieces: list[tuple[list[int], int]] = [(self._encode_template(around[0]), 0)]
-        for role, content, before, after in zip(roles, contents, around[:-1], around[1:], strict=True):
+        for role, target, content, before, after in zip(roles, targets, contents, around[:-1], around[1:], strict=True):
             start, end = (self._turn_start, self._turn_end) if role == "assistant" else ("", "")
             if not before.endswith(start) or not after.startswith(end):
                 raise ValueError(
                     f"the chat template wraps an assistant turn in {before[-40:]!r} and {after[:40]!r}, "
                     f"but prompts for one with {start!r} and ends one with {end!r}; use another"
                 )
-            pieces.append((content.ids, int(role == "assistant")))
-            pieces += [(self._encode_template(end), 1), (self._encode_template(after.removeprefix(end)), 0)]
+            pieces.append((content.ids, target))
+            pieces += [(self._encode_template(end), target), (self._encode_template(after.removeprefix(end)), 0)]
         return (
             np.concatenate([np.array(ids, np.int64) for ids, _ in pieces]),
             np.repeat(np.array([target for _, target in pieces], np.uint8), [len(ids) for ids, _ in pieces]),

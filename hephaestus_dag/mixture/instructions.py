@@ -159,10 +159,10 @@ class _ExampleBuilder:
     def _example(self, identity: str, tools: list[dict[str, Any]], messages: tuple[Message, ...]) -> _Example | str:
         """Return the example, or the reason why there is none."""
         if not self.config.keep_thoughts:
-            messages = tuple(replace(m, content="") if m.role == "assistant" and m.calls else m for m in messages)
-        replies = [turn_text(m) for m in messages if m.role == "assistant"]
+            messages = tuple(_without_thought(message) for message in messages)
+        replies = [turn_text(m) for m in messages if m.loss]
         if not any(replies):
-            return "no assistant turn"
+            return "no assistant turn" + (" to train on" if any(m.role == "assistant" for m in messages) else "")
         called = {call.name for message in messages for call in message.calls}
         if unknown := sorted(called - {tool["name"] for tool in tools}):
             return f"calls {unknown[0]}, which is not among its tools"
@@ -184,11 +184,19 @@ class _ExampleBuilder:
         return _Example(identity, tokens, mask, sum(len(reply.encode()) for reply in replies), dropped)
 
 
+def _without_thought(message: Message) -> Message:
+    """Drop what an assistant thinks, and what it says before its calls; a turn that holds nothing else keeps it."""
+    if message.calls:
+        return replace(message, content="", thought="")
+    return replace(message, thought="") if message.content else message
+
+
 def _is_python(call: str) -> bool:
     try:
-        return isinstance(ast.parse(call, mode="eval").body, ast.Call)
+        parsed = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError):
         return False
+    return isinstance(parsed, ast.Call) and all(argument.arg for argument in parsed.keywords)
 
 
 class _Packer:

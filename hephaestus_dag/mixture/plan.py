@@ -29,6 +29,7 @@ class _Source:
     component: str
     unique: int
     """Windows that do not overlap."""
+    weight: Fraction
     dtype: str
     masked: bool
 
@@ -74,8 +75,8 @@ def visits(unique: int, count: int, seed: Sequence[int]) -> np.ndarray:
 def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Write sequences.npy and mixture.json for a token budget over the training streams of some token stores.
 
-    A component draws on every stream of its domain, in proportion to the streams' windows. A stream is visited in a
-    seeded order, another one each epoch. Returns the figures per component, as mixture.json has them.
+    A component draws on every stream of its domain, in proportion to the streams' windows times their weights. A stream is
+    visited in a seeded order, another one each epoch. Returns the figures per component, as mixture.json has them.
 
     Raises MixtureError when the stores do not fit together, or when a component would need more than ``max_epochs``.
     """
@@ -95,9 +96,11 @@ def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path) ->
         unique = sum(sources[number].unique for number in members)
         _check_repetition(config, component.domain, unique, len(places))
         if len(places):
-            source_of = apportion([sources[number].unique for number in members], len(places))
+            scale = math.lcm(*(sources[number].weight.denominator for number in members))
+            source_of = apportion([int(sources[n].unique * sources[n].weight * scale) for n in members], len(places))
             for part, number in enumerate(members):
                 where = places[source_of == part]
+                _check_weight(config, sources[number], len(where))
                 rows["stream"][where] = number
                 rows["offset"][where] = visits(sources[number].unique, len(where), (config.seed, number)) * length
         figures[component.domain] = {
@@ -142,8 +145,18 @@ def _sources(config: MixtureConfig, stores: Sequence[TokenStore]) -> list[_Sourc
                     )
                 unique = max(stream.tokens - 1, 0) // config.sequence_length
                 if unique:
-                    sources.append(_Source(name, index, component.domain, unique, store.dtype.name, stream.masked))
+                    weight = Fraction(str(stream.weight))
+                    sources.append(_Source(name, index, component.domain, unique, weight, store.dtype.name, stream.masked))
     return sources
+
+
+def _check_weight(config: MixtureConfig, source: _Source, visits: int) -> None:
+    """Streams of one weight repeat as often as their component; those of a larger weight may exceed the cap alone."""
+    if source.weight != 1 and visits > source.unique * config.max_epochs + 1:
+        raise MixtureError(
+            f"component {source.component}: sources of weight {float(source.weight):g} would be shown "
+            f"{visits / source.unique:.2f} times, max_epochs is {config.max_epochs:g}; lower their weight, or raise max_epochs"
+        )
 
 
 def _check_repetition(config: MixtureConfig, domain: str, unique: int, needed: int) -> None:

@@ -55,6 +55,8 @@ class Stream:
     """Length of the packed sequences; None when any window of the stream will do."""
     target_tokens: int | None = None
     """Tokens that are targets of the loss, in a masked stream."""
+    weight: float = 1.0
+    """How often a token of the stream is shown, relative to the other streams of its domain."""
 
     @property
     def bytes_per_target(self) -> float:
@@ -62,9 +64,11 @@ class Stream:
         return self.bytes / max(self.tokens if self.target_tokens is None else self.target_tokens, 1)
 
 
-def stream_name(domain: str, split: Split) -> str:
-    """Return the name of a domain's stream."""
-    return domain if split == "train" else f"{domain}.heldout"
+def stream_name(domain: str, split: Split, weight: float = 1.0) -> str:
+    """Return the name of a stream: ``agent``, ``agent.heldout``, or ``agent.x2`` for sources of weight 2."""
+    if split == "heldout":
+        return f"{domain}.heldout"
+    return domain if weight == 1 else f"{domain}.x{weight:g}"
 
 
 def is_heldout(identity: str, share: float) -> bool:
@@ -136,8 +140,11 @@ class TokenStore:
 class StreamWriter:
     """Writes one stream of a token store and keeps its ledger."""
 
-    def __init__(self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False) -> None:
-        self.name = stream_name(domain, split)
+    def __init__(
+        self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False, weight: float = 1.0
+    ) -> None:
+        self.name = stream_name(domain, split, weight)
+        self.weight = weight
         self.domain = domain
         self.split: Split = split
         self.dtype = dtype
@@ -183,6 +190,7 @@ class StreamWriter:
             sha256=self._hash.hexdigest(),
             sequence_length=sequence_length,
             target_tokens=self.target_tokens if self.masked else None,
+            weight=self.weight,
         )
         constant = {"stream": self.name, "domain": self.domain, "split": self.split}
         columns = self.ledger | {key: [value] * self.documents for key, value in constant.items()}

@@ -1,7 +1,7 @@
 """Turn documents into a token store."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,12 @@ def tokenise_documents(
     folder: Path,
     config: TokenStoreConfig,
     progress: Callable[[int, int], None] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write the token store of some documents: per domain a training stream and a held-out stream.
+
+    ``weights`` holds the weight of a source where it is not 1; the training documents of each weight make a stream of
+    their own.
 
     Documents come in the order of a seeded hash of their id, each followed by the tokenizer's end-of-text token (and
     preceded by its first token where it sets one). Text that spells a special token is encoded as plain text. Memory
@@ -42,16 +46,19 @@ def tokenise_documents(
     """
     folders = [document_folders] if isinstance(document_folders, Path) else list(document_folders)
     encode = Encoder(tokenizer_folder)
-    writers: dict[tuple[str, Split], StreamWriter] = {}
+    writers: dict[tuple[str, Split, float], StreamWriter] = {}
     left_out = {"empty": 0, "heldout_limit": 0, "token_limit": 0}
     done, total = 0, _count(folders)
-    for domain, split, identities, texts, sizes in _runs(folders, config):
-        writer = writers.get((domain, split))
+    for domain, split, weight, identities, texts, sizes in _runs(folders, config, weights or {}):
+        writer = writers.get((domain, split, weight))
         if writer is None:
-            writer = writers[domain, split] = StreamWriter(folder, domain, split, encode.dtype)
-        kept = _within_limits(writer, config, texts, left_out)
+            writer = writers[domain, split, weight] = StreamWriter(folder, domain, split, encode.dtype, weight=weight)
+        before = sum(other.tokens for other in writers.values() if other.domain == domain and other.split == "train")
+        before -= writer.tokens if split == "train" else 0
+        limit = config.max_tokens_per_domain and config.max_tokens_per_domain - before
+        kept = _within_limits(writer, config, limit, texts, left_out)
         for row, tokens in zip(kept, encode([texts[row] for row in kept]), strict=True):
-            if split == "train" and config.max_tokens_per_domain and writer.tokens >= config.max_tokens_per_domain:
+            if split == "train" and limit is not None and writer.tokens >= limit:
                 left_out["token_limit"] += 1
                 continue
             writer.record(identities[row], writer.tokens, len(tokens), sizes[row])
@@ -91,7 +98,9 @@ class Encoder:
             yield tokens
 
 
-def _within_limits(writer: StreamWriter, config: TokenStoreConfig, texts: Sequence[str], left_out: dict[str, int]) -> list[int]:
+def _within_limits(
+    writer: StreamWriter, config: TokenStoreConfig, limit: int | None, texts: Sequence[str], left_out: dict[str, int]
+) -> list[int]:
     """Return the rows of a batch that are worth encoding, and count the others."""
     kept = [row for row, text in enumerate(texts) if text]
     left_out["empty"] += len(texts) - len(kept)
@@ -99,24 +108,29 @@ def _within_limits(writer: StreamWriter, config: TokenStoreConfig, texts: Sequen
         room = len(kept) if config.max_heldout_documents is None else config.max_heldout_documents - writer.documents
         reason = "heldout_limit"
     else:
-        full = config.max_tokens_per_domain is not None and writer.tokens >= config.max_tokens_per_domain
+        full = limit is not None and writer.tokens >= limit
         room, reason = (0 if full else len(kept)), "token_limit"
     left_out[reason] += max(len(kept) - room, 0)
     return kept[:room]
 
 
-def _runs(folders: Sequence[Path], config: TokenStoreConfig) -> Iterator[tuple[str, Split, list[str], list[str], list[int]]]:
-    """Yield ``(domain, split, ids, texts, UTF-8 sizes)`` in batches that lie within one stream each."""
+def _runs(
+    folders: Sequence[Path], config: TokenStoreConfig, weights: Mapping[str, float]
+) -> Iterator[tuple[str, Split, float, list[str], list[str], list[int]]]:
+    """Yield ``(domain, split, weight, ids, texts, UTF-8 sizes)`` in batches that lie within one stream each."""
     heldout = f"(('0x' || left(id, 8))::UINTEGER / 4294967296.0 < {config.heldout_share!r})"
-    columns = f"domain, {heldout} AS heldout, id, text, strlen(text) AS size"
-    for batch in _shuffled(folders, config.seed, columns, first_by="domain, heldout, "):
-        names, heldouts = batch.column("domain").to_pylist(), batch.column("heldout").to_pylist()
+    given = "".join(f" WHEN source = '{source}' THEN {weight!r}" for source, weight in sorted(weights.items()))
+    weight = f"(CASE WHEN {heldout} THEN 1.0{given} ELSE 1.0 END)::DOUBLE"
+    columns = f"domain, {heldout} AS heldout, {weight} AS weight, id, text, strlen(text) AS size"
+    for batch in _shuffled(folders, config.seed, columns, first_by="domain, heldout, weight, "):
+        streams = list(zip(*(batch.column(name).to_pylist() for name in ("domain", "heldout", "weight")), strict=True))
         start = 0
         for end in range(1, batch.num_rows + 1):
-            if end == batch.num_rows or (names[end], heldouts[end]) != (names[start], heldouts[start]):
+            if end == batch.num_rows or streams[end] != streams[start]:
                 run = batch.slice(start, end - start)
                 ids, texts, sizes = (run.column(name).to_pylist() for name in ("id", "text", "size"))
-                yield names[start], "heldout" if heldouts[start] else "train", ids, texts, sizes
+                domain, is_heldout, weight_of_run = streams[start]
+                yield domain, "heldout" if is_heldout else "train", weight_of_run, ids, texts, sizes
                 start = end
 
 

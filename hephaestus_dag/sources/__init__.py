@@ -75,8 +75,13 @@ def read_items(config: "SourceConfig", items: Sequence[str]) -> list[Document | 
 
 
 def read_trajectories(config: "SourceConfig", items: Sequence[str]) -> list["Trajectory | Reject"]:
-    """Read units of work of a source of trajectories; whatever goes wrong inside one sets that one aside."""
-    return list(_read(config, items))
+    """Read units of work of a source of trajectories; whatever goes wrong inside one sets that one aside.
+
+    A trajectory whose calls do not fit its tools, or whose turns make no sense, becomes a reject.
+    """
+    from hephaestus_dag.sources.dialogues.validation import checked
+
+    return [checked(config, item, found) for item in items for found in _read(config, [item])]
 
 
 def _read(config: "SourceConfig", items: Sequence[str]) -> Iterator[Any]:

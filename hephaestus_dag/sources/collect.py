@@ -118,7 +118,7 @@ def _add(
     written = writer.num_documents
     left = set(chosen) if chosen is not None else None
     for shard in shards:
-        for batch in pq.ParquetFile(shard / DOCUMENTS).iter_batches(batch_size=4_096):
+        for batch in pq.ParquetFile(shard / DOCUMENTS).iter_batches(batch_size=4_096, use_threads=False):
             kept = batch if left is None else _take(batch, left)
             if len(collected.sample) < 9 and writer.num_documents - written < 3:
                 collected.sample += _sample(kept, 3 - (writer.num_documents - written))

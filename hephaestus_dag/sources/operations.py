@@ -24,6 +24,12 @@ class Parameter:
     enum: tuple[str, ...] = ()
     children: tuple["Parameter", ...] = ()
     """Members of an object, or of the objects inside an array or map."""
+    location: str = ""
+    """Where a request carries it: ``path``, ``query``, ``header``, ``cookie``, ``body``; empty where that does not matter."""
+    format: str = ""
+    """What sort of string or number it is (``date-time``, ``int64``), or the media type of a body that is not JSON."""
+    default: str = ""
+    """The value that counts when none is given, as JSON; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +49,24 @@ class Operation:
     description: str = ""
     method: str = ""
     path: str = ""
+    server: str = ""
+    """URL that the path follows: ``https://api.example.com/v1``."""
     parameters: tuple[Parameter, ...] = ()
     returns: tuple[Parameter, ...] = ()
+    """Fields of the result, or of its elements where ``result`` says that it is an array."""
+    result: str = ""
+    """Type of a result that is not one object: ``array of object``, ``string``."""
+    response: str = ""
+    """What comes back, in words."""
     errors: tuple[tuple[str, str], ...] = ()
     """Name and description of each error."""
 
     @property
     def api(self) -> str:
         """What tells the operation from others, the same in every version of a service's description."""
-        return f"{self.provider} {self.service} " + (f"{self.method} {self.path}" if self.path else self.name)
+        return f"{self.provider} {self.service} " + (
+            f"{self.method} {self.path}" if self.path.strip("/") else self.name  # of services that share one path
+        )
 
 
 def documentation(config: "SourceConfig", operations: Iterable[Operation | Reject]) -> Iterator[Document | Reject]:
@@ -72,12 +87,12 @@ def documentation(config: "SourceConfig", operations: Iterable[Operation | Rejec
 
 
 def _document(config: "SourceConfig", operation: Operation) -> Document | Reject:
-    from hephaestus_dag.sources.rendering import choose_format, render
+    from hephaestus_dag.sources.rendering.formats import choose_format, formats_of, render
 
     if not operation.description.strip():
         position = f"operation {operation.name}"
         return Reject(source=config.name, origin=operation.origin, position=position, reason="no description")
-    form = choose_format(operation.origin, config.seed)
+    form = choose_format(operation.origin, config.seed, formats_of(operation))
     return Document(
         text=render(operation, form),
         domain=config.domain,

@@ -25,7 +25,7 @@ _VERBS = frozenset(
     set share show shut sign simulate skip snapshot sort source specify split star start step stop store stream submit
     subscribe subtract suggest summarize supply suppress suspend swap switch sync synchronize tag take terminate test toggle
     track train transcribe transfer transition translate trigger trim truncate turn unarchive unassign unblock undelete
-    undeploy undo unfollow uninstall unlike unlink unlock unmask unmonitor unpin unpublish unregister unset unsubscribe
+    undeploy undo unfollow uninstall unlike unlink unlock unmask unmonitor unpin unpublish unshare unregister unset unsubscribe
     unsuspend untag update upgrade upload upsert use validate verify view vote wait warm watch whitelist withdraw write
     """.split()  # noqa: SIM905
 )
@@ -48,7 +48,8 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<!`)`([^`]+)`_{1,2}", r"\1", text)
     text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
     text = re.sub(r"(?<![\w*`])\*{1,2}([^*`\n]+?)\*{1,2}(?![\w*])", r"\1", text)
-    return re.sub(r"\s+([.,;:?!])(?=\s|$)", r"\1", " ".join(text.split()))
+    text = re.sub(r"\s+([.,;:?!])(?=\s|$)", r"\1", " ".join(text.split()))
+    return re.sub(r"\b(?:an? (?=an? )|(the|of|to|in|for|and|is) (?=\1 ))", "", text)  # vendors' slips: "an an attachment"
 
 
 def first_sentence(text: str) -> str:

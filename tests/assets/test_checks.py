@@ -1,8 +1,12 @@
 """Every check that stops a run can fail: what it looks for is planted, and it is found."""
 
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from assets import mixture, seed_corpus, training
@@ -15,6 +19,7 @@ from hephaestus_dag.mixture.plan import ROW
 from hephaestus_dag.mixture.tokenise import sample_texts, tokenise_documents
 from hephaestus_dag.mixture.tokenizer import train_tokenizer
 from hephaestus_dag.recipe_file import load_recipe
+from resources.compute import LocalPool
 
 QUESTION = "Please find me the cheapest direct flight from Ljubljana to Reykjavik on the second Tuesday of November and book it"
 
@@ -96,14 +101,51 @@ def test_a_mixture_off_its_shares_fails(tmp_path: Path, monkeypatch: pytest.Monk
     assert ROW.names == ("stream", "offset")
 
 
+def prose(folder: Path, copies: int) -> Path:
+    """Texts of drawn words, one of which holds a benchmark question, and copies of the first."""
+    draw = random.Random(5)
+    words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 8))) for _ in range(900)]
+    texts = [" ".join(draw.choices(words, k=90)) for _ in range(60)]
+    texts[7] += f" {QUESTION.lower()} {texts[8]}"
+    with DocumentWriter(folder) as writer:
+        writer.write(
+            Document(text=text, domain="agent", kind="made", source="test", origin=str(i), license="MIT")
+            for i, text in enumerate([*texts, *texts[:1] * copies])
+        )
+    return folder
+
+
+def curation(tmp_path: Path) -> Build:
+    benchmark = tmp_path / "benchmark"
+    (benchmark / "index").mkdir(parents=True)
+    BenchmarkIndex.build([("bfcl/simple_1", QUESTION)]).save(benchmark / "index")
+    names = ("benchmark", "category", "item_id", "question", "functions", "reference")
+    item = dict(zip(names, ("bfcl", "simple", "simple_1", QUESTION, "[]", ""), strict=True))
+    for name, rows in (("items", [item]), ("multi_turn", [])):
+        table = pa.Table.from_pylist(rows, pa.schema([(column, pa.string()) for column in names]))
+        pq.write_table(table, benchmark / f"{name}.parquet")
+    build = made_build(tmp_path, benchmark_items=benchmark)
+    build.recipe = build.recipe.model_copy(update={"evaluation": build.recipe.evaluation.model_copy(update={"kept_out": ()})})
+    build.resources = SimpleNamespace(compute=LocalPool(num_workers=1))
+    return build
+
+
 @pytest.mark.parametrize(("copies", "expected"), [(5, []), (200, ["removed_share_is_plausible"])])
 def test_curation_that_removes_most_fails(tmp_path: Path, copies: int, expected: list[str]) -> None:
-    build = corpus(tmp_path)
-    report = seed_corpus.curated(build, [write_documents(tmp_path / "more", QUESTION, copies)], frozenset())
+    build = curation(tmp_path)
+    report = seed_corpus.curated(build, [prose(tmp_path / "more", copies)])
     assert failed(report) == expected
     assert report.figures["removed by decontamination"] == 1
     assert report.figures["removed by exact_duplicates"] == copies
     assert not any("ljubljana" in text for text in read_document_table(build.folder)["text"].to_pylist())
+
+
+def test_an_index_that_misses_benchmark_items_fails(tmp_path: Path) -> None:
+    build = curation(tmp_path)
+    BenchmarkIndex.build([("bfcl/simple_2", QUESTION[::-1])]).save(build.input("benchmark_items") / "index")
+    report = seed_corpus.curated(build, [prose(tmp_path / "more", 0)])
+    assert failed(report) == ["what_is_planted_is_found"]
+    assert "0 of 1 benchmark items found (embedded)" in report.checks[1].detail
 
 
 def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:

@@ -1,16 +1,20 @@
 """Benchmark text in the corpus: planted in every shape it is found and named, and clean documents stay."""
 
+import json
 import random
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
+from hephaestus_dag.curation.function_index import BenchmarkFunction
 from hephaestus_dag.curation.ngrams import Words
-from hephaestus_dag.documents import Document, document_batch
+from hephaestus_dag.documents import Document, document_batch, signature
 
 WORDS = [
     f"{a}{b}" for a in ("ba", "ke", "li", "mo", "nu", "so", "ta", "vi") for b in ("dor", "fen", "gas", "lim", "nok", "rup")
@@ -128,13 +132,97 @@ def test_filter_parts_a_batch_and_keeps_the_reason():
 
 
 def test_a_saved_index_finds_the_same(tmp_path: Path):
-    index = BenchmarkIndex.build([*ITEMS, ("nine", "What is the capital city of the old kingdom"), ("one", "Who")])
+    items = [*ITEMS, ("nine", "What is the capital city of the old kingdom"), ("one", "Who")]
+    index = BenchmarkIndex.build(items, functions=[benchmark_function(WEATHER)])
     index.save(tmp_path)
     loaded = BenchmarkIndex.load(tmp_path)
     texts = [embedded(ITEMS[1][1], 300), "what is the capital city of the old kingdom", prose(77, 90)]
     assert loaded.hits(texts) == index.hits(texts)
     assert (loaded.digest, loaded.num_unmatched, loaded.num_n_grams) == (index.digest, 1, index.num_n_grams)
-    assert index.digest != INDEX.digest
+    assert loaded.functions.rows == index.functions.rows
+    assert len(loaded.functions) == 1
+    assert len({INDEX.digest, index.digest, BenchmarkIndex.build(items).digest}) == 3
+
+
+@given(st.integers(0, 29), st.sampled_from([str, str.lower, str.upper, str.title]), st.integers(1, 9), st.integers(0, 300))
+def test_no_line_length_case_or_place_hides_an_item(number: int, case: Callable[[str], str], width: int, before: int):
+    name, text = ITEMS[number]
+    words = case(text).split()
+    wrapped = "\n".join(" ".join(words[at : at + width]) for at in range(0, len(words), width))
+    (hit,) = INDEX.hits([f"{prose(950, before)}\n{wrapped}\n{prose(951, 300 - before)}"])
+    assert hit
+    assert hit.item_id == name
+
+
+def test_an_item_may_have_several_texts_and_each_is_found():
+    short = [("short", "Name the colour of it"), ("short", "Name the colour of it A. red B. green C. blue")]
+    index = BenchmarkIndex.build([*ITEMS, *short])
+    assert len(index.item_ids) == len(ITEMS) + 1
+    hits = index.hits(["Name the colour of it: (a) red (b) green (c) blue", "Name the colour of it!"])
+    assert [hit and hit.item_id for hit in hits] == ["short", None]
+
+
+WEATHER = {
+    "name": "getForecast",
+    "description": "Tell the weather of a place on some day.",
+    "parameters": {"type": "dict", "properties": {"placeName": {"type": "string"}, "day": {"type": "string"}}},
+}
+CLOSE = {
+    "name": "close_ticket",
+    "description": "Close a ticket that an agent has dealt with.",
+    "parameters": {"type": "dict", "properties": {"ticket_id": {"type": "integer", "description": "Number of the ticket."}}},
+}
+
+
+def benchmark_function(function: dict[str, Any]) -> BenchmarkFunction:
+    same = signature(function["name"], function["parameters"]["properties"])
+    return BenchmarkFunction(f"bench/1 (function {function['name']})", same, function["description"], json.dumps(function))
+
+
+FUNCTIONS = BenchmarkIndex.build(ITEMS, functions=map(benchmark_function, (WEATHER, CLOSE)))
+
+
+def removed(text: str, *signatures: str) -> list[dict[str, str]]:
+    document = Document(
+        text=text, domain="agent", kind="k", source="s", origin="o", license="MIT", signatures="\n".join(signatures)
+    )
+    return FUNCTIONS.filter(document_batch([document]))[1].to_pylist()
+
+
+@pytest.mark.parametrize("function", [WEATHER, CLOSE], ids=["two parameters", "one parameter"])
+@pytest.mark.parametrize(
+    "shape",
+    [str, str.lower, embedded, lambda text: "\n".join(textwrap.wrap(text, 30)), lambda text: json.dumps(text, indent=2)],
+)
+def test_a_function_that_is_copied_is_found_in_every_shape(function: dict[str, Any], shape: Callable[[str], str]):
+    (row,) = removed(shape(json.dumps(function)))
+    assert row["reason"] == f"holds benchmark item bench/1 (function {function['name']})"
+
+
+def test_a_function_is_known_by_its_signature_however_it_is_described():
+    (row,) = removed("weather, in our own words", "other(x)", "get_forecast(day,place_name)")
+    assert (row["reason"], row["evidence"]) == (
+        "has the function of benchmark item bench/1 (function getForecast)",
+        "get_forecast(day,place_name)",
+    )
+    assert removed("weather", "get_forecast(day,place)", "forecast(day,place_name)", "") == []
+
+
+def test_a_signature_of_one_parameter_needs_the_description_too():
+    assert removed("Closes a support ticket you may modify.", "close_ticket(ticket_id)") == []
+    (row,) = removed("close_ticket: close a TICKET that\nan agent has dealt with", "close_ticket(ticket_id)")
+    assert row["reason"] == "has the function of benchmark item bench/1 (function close_ticket)"
+
+
+def test_phrases_that_schemas_share_are_no_leak():
+    phrase = "The maximum number of exports to return in each page of results that follows the page before"
+    properties = {name: {"type": "string", "description": prose(n, 20)} for n, name in enumerate("abc")}
+    properties["maxResults"] = {"type": "integer", "description": phrase}
+    listing = {"name": "list_exports", "description": "Lists.", "parameters": {"type": "dict", "properties": properties}}
+    index = BenchmarkIndex.build(ITEMS, functions=[benchmark_function(listing)])
+    assert index.hits([f"Parameters: maxResults: {phrase}", json.dumps(listing)])[0] is None
+    assert index.hits([json.dumps(listing).lower()]) != [None]
+    assert BenchmarkIndex.build([("question", phrase)]).hits([f"Parameters: maxResults: {phrase}"]) != [None]
 
 
 @pytest.mark.parametrize("items", [[], [("a", "too short"), ("b", "")]])
@@ -155,3 +243,11 @@ def test_equal_n_grams_and_only_those_have_equal_hashes(texts: list[str], n: int
 
 def _windows(words: list[str], n: int) -> list[list[str]]:
     return [words[i : i + n] for i in range(len(words) - n + 1)]
+
+
+def test_an_answer_of_nothing_but_numbers_is_found_beside_the_question_of_the_same_item():
+    answer = "1 2 3 4 5 6 7 8 9 10 11 12 13 14"
+    index = BenchmarkIndex.build(
+        [("b/1", "what are the first fourteen natural numbers that a child counts on its hands"), ("b/1", answer)]
+    )
+    assert [hit is not None for hit in index.hits([f"see {answer} there", "1 2 3 4"])] == [True, False]

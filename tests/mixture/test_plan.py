@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaestus_dag.mixture.config import Component, MixtureConfig
+from hephaestus_dag.documents import Document, DocumentWriter
+from hephaestus_dag.mixture.config import Component, MixtureConfig, TokenStoreConfig
 from hephaestus_dag.mixture.figure import mixture_figure
 from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.mixture.plan import apportion, plan_mixture
 from hephaestus_dag.mixture.store import MixtureError, StreamWriter, write_store
+from hephaestus_dag.mixture.tokenise import tokenise_documents
 
 
 def numbered_store(folder: Path, tokens: dict[str, int], vocab_size: int = 100_000) -> Path:
@@ -146,3 +148,25 @@ def test_the_figure_is_a_small_image(tmp_path: Path) -> None:
     content = (tmp_path / "mixture.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert len(content) < 100_000
+
+
+def test_a_source_of_twice_the_weight_is_shown_twice_as_often(tmp_path: Path, tokenizer_folder: Path):
+    with DocumentWriter(tmp_path / "documents") as writer:
+        for source in ("plain", "dear"):
+            texts = [f"{source} {number} " + "a few words about tea and cups " * 8 for number in range(40)]
+            writer.write(
+                Document(text=text, domain="agent", kind="k", source=source, origin=text[:9], license="MIT") for text in texts
+            )
+    config = TokenStoreConfig(heldout_share=0.1)
+    figures = tokenise_documents(tmp_path / "documents", tokenizer_folder, tmp_path / "store", config, weights={"dear": 2.0})
+    assert set(figures["streams"]) == {"agent", "agent.heldout", "agent.x2"}
+    config_of_mixture = mixture(3_200, {"agent": 1.0}, length=16, max_epochs=4)
+    plan_mixture(config_of_mixture, [tmp_path / "store"], tmp_path / "mixture")
+    rows = np.load(tmp_path / "mixture" / "sequences.npy")
+    shown = np.bincount(rows["stream"])
+    windows = [(figures["streams"][name]["tokens"] - 1) // 16 for name in ("agent", "agent.x2")]
+    assert shown.sum() == 200
+    assert abs(shown[1] - 200 * 2 * windows[1] / (windows[0] + 2 * windows[1])) < 1
+    once = config_of_mixture.model_copy(update={"max_epochs": 1.0, "tokens": 16 * sum(windows)})
+    with pytest.raises(MixtureError, match=r"sources of weight 2 would be shown .* times"):
+        plan_mixture(once, [tmp_path / "store"], tmp_path / "once")

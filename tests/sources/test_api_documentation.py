@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources import list_items, read_items
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.descriptions import clean_html, shorten
 from hephaestus_dag.sources.operations import Operation
-from hephaestus_dag.sources.rendering import FORMATS, LONGEST, operation_schema, render
+from hephaestus_dag.sources.rendering.descriptions import clean_html, shorten
+from hephaestus_dag.sources.rendering.formats import FORMATS, LONGEST, operation_schema, render
 from hephaestus_dag.sources.tools import botocore, google_discovery
 
 AWS = {

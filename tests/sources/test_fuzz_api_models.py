@@ -4,7 +4,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-
 from fuzzing import fuzz
 
 SERVICE = {

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus_dag.sources.phrasing import imperative, value_in_words
-from hephaestus_dag.sources.synthesis.synthetic_calls import SHARES, synthesise
+from hephaestus_dag.sources.phrasing import imperative, plain, value_in_words
+from hephaestus_dag.sources.synthesis.config import Kind, SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.synthetic_calls import synthesise
 from hephaestus_dag.sources.synthesis.values import UnfillableError, draw
+from hephaestus_dag.sources.synthesis.wording import spoken
 from hephaestus_dag.trajectories import Trajectory
 
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
@@ -61,9 +63,12 @@ TOOLS = [
 ]
 
 
+SHARES: dict[Kind, float] = {"single": 0.25, "choose": 0.35, "parallel": 0.15, "refusal": 0.15, "missing": 0.1}
+
+
 @pytest.fixture(scope="module")
 def made() -> list[Trajectory]:
-    return list(synthesise(TOOLS, 400, seed=7))
+    return list(synthesise(TOOLS, 400, seed=7, shares=SHARES))
 
 
 def test_calls_are_valid_and_said_by_the_user(made: list[Trajectory]):
@@ -90,13 +95,34 @@ def test_each_kind_does_what_it_is_named_after(made: list[Trajectory]):
 
 
 def test_the_same_seed_gives_the_same_and_more_begins_with_the_same(made: list[Trajectory]):
-    assert list(synthesise(TOOLS, 50, seed=7)) == made[:50]
-    assert list(synthesise(TOOLS, 50, seed=8)) != made[:50]
+    assert list(synthesise(TOOLS, 50, seed=7, shares=SHARES)) == made[:50]
+    assert list(synthesise(TOOLS, 50, seed=8, shares=SHARES)) != made[:50]
 
 
 def test_too_few_tools_are_refused():
     with pytest.raises(ValueError, match="2 usable tools are too few"):
         list(synthesise(TOOLS[:2], 1, seed=0))
+
+
+def test_kinds_with_results_need_operations_that_say_what_they_return():
+    kinds = {each.origin.split(", ")[2].partition(":")[0] for each in synthesise(TOOLS, 100, seed=0)}
+    assert kinds == set(SHARES)
+    with pytest.raises(ValueError, match="the operations fit none of answered, chain"):
+        list(synthesise(TOOLS, 1, seed=0, shares={"answered": 1, "chain": 1}))
+
+
+@pytest.mark.parametrize("shares", [{}, {"single": 0}, {"single": 1, "chain": -1}])
+def test_shares_that_draw_nothing_are_refused(shares: dict[Kind, float]):
+    with pytest.raises(ValueError, match="shares holds a negative weight or none above 0"):
+        SyntheticCallsConfig(count=1, shares=shares)
+
+
+def test_parameters_that_are_no_python_names_are_not_used():
+    odd = tool("mail_find_things", "Finds things.", [], **{"x.y": STRING, "from": STRING, "nextToken": STRING})
+    made = synthesise([odd, *TOOLS[3:]], 200, seed=0, shares={"single": 1})
+    assert {
+        name for each in made for call in each.messages[1].calls for name in call.arguments if call.name == odd["name"]
+    } == set()
 
 
 def test_tools_that_cannot_be_filled_are_left_out():
@@ -154,3 +180,27 @@ def test_drawn_values_are_valid(schema: dict[str, Any], name: str, seed: int):
 )
 def test_descriptions_become_requests(sentence: str, request_: str | None):
     assert imperative(sentence) == request_
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Joins an an item and and the the list in a VPC.", "Joins an item and the list in a VPC."),
+        ("Takes a an hour of the day", "Takes an hour of the day"),
+    ],
+)
+def test_words_that_stand_twice_stand_once(text: str, expected: str):
+    assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"DBInstanceArn": "a", "multiAZ": True}, "DB instance ARN `a` and multi AZ set to true"),
+        ({"body": {"labels": {"stage": "x"}, "size": 3}}, "labels stage `x` and size 3"),
+        ({"disk": {"diskSize": 3}, "IPv6Ids": ["a", "b"]}, "disk size 3 and IPv6 IDs `a` and `b`"),
+        ({"MaxResults": 5}, "at most 5 results"),
+    ],
+)
+def test_arguments_are_said_in_words(arguments: dict[str, Any], words: str):
+    assert spoken(arguments) == words

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_each_example_becomes_request_call_and_result(tmp_path: Path):
     assert first.license == "Apache-2.0"
     assert second.messages[0].content == "Remove the user. Use user name `Bob`."
     assert second.messages[2].content == "(no output)"
-    assert "Call: shell(command='aws iam delete-user --user-name Bob')" in second.to_document().text
+    assert "shell(command='aws iam delete-user --user-name Bob')" in replace(second, format="transcript").render()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.distributions import list_files, locate
-from hephaestus_dag.sources.files import read_text
+from hephaestus_dag.sources.reading.distributions import list_files, locate
+from hephaestus_dag.sources.reading.files import read_text
 from hephaestus_dag.sources.tools.python_modules import LARGEST_MODULE
 
 _BLOCK = re.compile(r"(?:^[ \t]*#(?!!).*\n){3,}", re.MULTILINE)

@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.distributions import list_files, locate
-from hephaestus_dag.sources.files import read_text, reject
+from hephaestus_dag.sources.reading.distributions import list_files, locate
+from hephaestus_dag.sources.reading.files import read_text, reject
+from hephaestus_dag.sources.reading.splitting import text_documents
 
 _SUFFIXES = (".md", ".markdown", ".rst", ".txt")
 _METADATA = "METADATA"
@@ -18,6 +19,8 @@ _NOT_PROSE = re.compile(
 )
 _LICENSE = re.compile(r"licen[cs]e|copying", re.IGNORECASE)
 _SHORTEST = 200
+LARGEST_TEXT = 50_000_000
+"""Characters above which a file is set aside: it has to be in memory at once."""
 _LEAST_LETTERS = 0.6
 """Share of a text that must be letters and blanks: tables of numbers and encoded data stay out."""
 _LEAST_WORDS_PER_LINE = 3.0
@@ -36,9 +39,9 @@ def list_items(config: SourceConfig) -> list[str]:
 
 
 def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
-    """Yield the text, or the reason why it is set aside."""
+    """Yield the text, in parts when it is longer than ``max_characters``, or the reason why it is set aside."""
     root, file = locate(config, item)
-    text = root.distribution.description if root.distribution and file == _METADATA else read_text(config, item)
+    text = root.distribution.description if root.distribution and file == _METADATA else read_text(config, item, LARGEST_TEXT)
     if isinstance(text, Reject):
         yield text
         return
@@ -46,7 +49,8 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
     if reason := _why_not_prose(text):
         yield reject(config, item, "file", reason)
         return
-    yield Document(text=text, domain=config.domain, kind="prose", source=config.name, origin=item, license=root.license)
+    provider = root.pinned[0] if root.pinned else ""
+    yield from text_documents(config, item, text, license=root.license, provider=provider)
 
 
 def _why_not_prose(text: str) -> str | None:

@@ -7,10 +7,10 @@ import orjson
 
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.descriptions import clean_html
-from hephaestus_dag.sources.distributions import locate
-from hephaestus_dag.sources.files import reject
 from hephaestus_dag.sources.operations import Operation, Parameter, documentation
+from hephaestus_dag.sources.reading.distributions import locate
+from hephaestus_dag.sources.reading.files import reject
+from hephaestus_dag.sources.rendering.descriptions import clean_html
 
 _INSIDE_PACKAGE = "googleapiclient/discovery_cache/documents"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from hephaestus_dag.documents import Document, Reject, signature
 from hephaestus_dag.sources.code.python_code import parse
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.descriptions import shorten
-from hephaestus_dag.sources.distributions import list_files, locate
-from hephaestus_dag.sources.files import read_text
-from hephaestus_dag.sources.rendering import Format, choose_format
+from hephaestus_dag.sources.reading.distributions import list_files, locate
+from hephaestus_dag.sources.reading.files import read_text
+from hephaestus_dag.sources.rendering.descriptions import shorten
+from hephaestus_dag.sources.rendering.formats import Format, choose_format
 
 _NOT_FOR_USERS = ("test", "tests", "testing", "idlelib", "idle_test", "lib2to3", "turtledemo", "conftest", "setup", "__main__")
 LARGEST_MODULE = 2_000_000

@@ -13,11 +13,11 @@ from typing import Any
 
 from hephaestus_dag.documents import Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.distributions import locate
-from hephaestus_dag.sources.files import reject
 from hephaestus_dag.sources.operations import Operation
 from hephaestus_dag.sources.phrasing import asked, capitalised, enumeration, first_sentence, imperative, in_words, plain
 from hephaestus_dag.sources.phrasing import value_in_words as words
+from hephaestus_dag.sources.reading.distributions import locate
+from hephaestus_dag.sources.reading.files import reject
 from hephaestus_dag.sources.tool_schemas import tool_schema
 from hephaestus_dag.sources.tools import botocore
 from hephaestus_dag.trajectories import Call, Message, Trajectory
@@ -81,7 +81,12 @@ def _trajectory(operation: Operation, example: dict[str, Any], config: SourceCon
     if "output" in example:
         messages.append(Message(role="tool", content=json.dumps(example["output"], ensure_ascii=False)))
     return Trajectory(
-        messages=tuple(messages), tools=(tool,), source=config.name, origin=origin, license=config.license or operation.license
+        messages=tuple(messages),
+        tools=(tool,),
+        source=config.name,
+        origin=origin,
+        license=config.license or operation.license,
+        provider=operation.provider,
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from hephaestus_dag.documents import Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.distributions import list_files, locate
-from hephaestus_dag.sources.files import read_text, reject
 from hephaestus_dag.sources.phrasing import asked, capitalised, enumeration, first_sentence, imperative, in_words, plain
+from hephaestus_dag.sources.reading.distributions import list_files, locate
+from hephaestus_dag.sources.reading.files import read_text, reject
 from hephaestus_dag.sources.rst_blocks import Block, read_blocks
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 

@@ -2,7 +2,7 @@
 
 from hephaestus_dag.documents import Reject
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.distributions import locate
+from hephaestus_dag.sources.reading.distributions import locate
 
 
 def read_bytes(config: SourceConfig, item: str) -> bytes:

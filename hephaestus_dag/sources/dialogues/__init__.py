@@ -1,0 +1,1 @@
+"""How dialogues become trajectories: turns, declared tools, calls in their notations, and what makes them valid."""

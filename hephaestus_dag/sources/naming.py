@@ -1,0 +1,21 @@
+"""Who published a file that does not say so itself: read off its name or the folders it lies in."""
+
+import re
+
+_NOBODY = re.compile(
+    r"(?:schemas?|introspection|graphql|api|apis|index|public|main|package|packages|src|source|lib|dist|data|json|spec|specs|"
+    r"tools?|tools[-_.]list|functions?|descriptions?|proto|protos|resources|documents|latest|v\d+(?:(?:alpha|beta|rc)\d*)?|\d[\d.-]*)",
+    re.IGNORECASE,
+)
+
+
+def named_after(item: str, otherwise: str) -> str:
+    """Return the last part of an item that is a name of its own: ``github/schema.graphql`` gives ``github``.
+
+    Where every part is as general as that of ``api/v1/schema.json``, ``otherwise`` is returned.
+    The version of a distribution and the suffixes of a file are no part of the name.
+    """
+    *folders, file = item.split("/")
+    stem = re.sub(r"(?:\.(?:schema|tools|introspection))?\.(?:json|jsonl|graphqls?|gql|proto|ndjson)(?:\.gz)?$", "", file)
+    candidates = [stem, *(folder.partition("==")[0] for folder in reversed(folders))]
+    return next((name for name in candidates if name and not _NOBODY.fullmatch(name)), otherwise)

@@ -1,0 +1,1 @@
+"""How OpenAPI descriptions are read: files and references, schemas, and whose API it is."""

@@ -1,0 +1,1 @@
+"""The formats in which a reader meets the documentation of an operation."""
