@@ -12,7 +12,6 @@ FIXED = (
     seed_corpus.function_calling_trajectories,
     seed_corpus.code_documents,
     seed_corpus.text_documents,
-    seed_corpus.seed_corpus,
     web_retrieval.web_corpus,
     web_retrieval.web_index,
     web_retrieval.retrieved_web_shards,
@@ -74,7 +73,9 @@ class Variants:
 
 def lineage_of(recipe: Recipe) -> Lineage:
     """Return all assets of a recipe with their identities."""
-    return Lineage(recipe, [*FIXED, *scaling_law.proxy_runs(recipe), *Variants(recipe).assets])
+    return Lineage(
+        recipe, [*FIXED, *seed_corpus.seed_corpus(recipe), *scaling_law.proxy_runs(recipe), *Variants(recipe).assets]
+    )
 
 
 def dagster_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:

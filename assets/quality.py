@@ -5,6 +5,7 @@ from typing import Any
 from assets.artifact import Build, CheckDeclaration, artifact
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
+from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
 
@@ -14,16 +15,17 @@ GROUP = "quality"
 def annotator_identity(recipe: Recipe) -> dict[str, Any]:
     """Return what the annotator and its rubric are."""
     annotation = recipe.quality.annotation
-    annotator = annotation.annotator
+    return {"annotator": identity_of_annotator(annotation.annotator), "rubric": load_rubric(annotation.rubric).sha256}
+
+
+def identity_of_annotator(annotator: AnnotatorConfig) -> dict[str, Any]:
+    """Return what decides an annotator's answers; where it is served from does not."""
     local = annotator.kind == "transformers"
     return {
-        "annotator": {
-            "kind": annotator.kind,
-            "model": model_identity(annotator.model) if local else annotator.model,
-            "max_tokens": annotator.max_tokens,
-            **({"dtype": annotator.dtype} if local else {}),
-        },
-        "rubric": load_rubric(annotation.rubric).sha256,
+        "kind": annotator.kind,
+        "model": model_identity(annotator.model) if local else annotator.model,
+        "max_tokens": annotator.max_tokens,
+        **({"dtype": annotator.dtype} if local else {}),
     }
 
 

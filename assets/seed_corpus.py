@@ -1,10 +1,13 @@
 """Seed corpus: tool documentation, function-calling trajectories, code and text (paper section 4.1)."""
 
+import hashlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assets.artifact import Build, CheckDeclaration, artifact
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
+from assets.quality import identity_of_annotator
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity, resolve_model
 from hephaestus_dag.recipe import Recipe
@@ -139,23 +142,70 @@ def text_documents(build: Build) -> Report:
     return collect(build, "seed_corpus.text_documents", "texts")
 
 
-@artifact(
-    group=GROUP,
-    kinds={"parquet"},
-    inputs=[
-        "tool_documentation",
-        "function_calling_trajectories",
-        "code_documents",
-        "text_documents",
-        "benchmark_items",
-    ],
-    recipe=["seed_corpus.curation"],
-    outside=counting_identity,
-    checks=[CURATION_CHECK, PLANTED_CHECK],
-)
-def seed_corpus(build: Build) -> Report:
-    """The seed corpus: all four kinds of documents, without copies, without benchmark text, with their licences."""
-    return with_summary(build, curated(build, [build.input(key) for key in build.inputs if key != "benchmark_items"]))
+def synthetic_documentation_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides what a model writes about the code: the model, the prompt, the rules and the code."""
+    from hephaestus_dag.sources.synthesis.documentation import load_prompt
+
+    config = recipe.seed_corpus.synthetic_documentation
+    if config is None:
+        return {}
+    return {
+        "synthetic_documentation": config.model_dump(mode="json", exclude={"annotator", "prompt"}),
+        "annotator": identity_of_annotator(config.annotator),
+        "prompt": hashlib.sha256(load_prompt(config.prompt).encode()).hexdigest(),
+        **sources_of(recipe, "seed_corpus.code_documents"),
+    }
+
+
+@artifact(group=GROUP, kinds={"huggingface", "parquet"}, outside=synthetic_documentation_identity)
+def synthetic_documentation(build: Build) -> Report:
+    """Reference documentation that a language model wrote from code: the paper's second synthetic channel, marked as such."""
+    from hephaestus_dag.documents import DocumentWriter
+    from hephaestus_dag.language_model import make_language_model
+    from hephaestus_dag.sources.synthesis.documentation import write_documentation
+    from hephaestus_dag.sources.synthesis.undocumented import draw_functions, undocumented_in
+
+    config = build.recipe.seed_corpus.synthetic_documentation
+    assert config is not None
+    found = undocumented_in(build.recipe.seed_corpus.code_documents, config)
+    chosen = draw_functions(found, config.count, config.seed)
+    model = make_language_model(config.annotator, build.cache, build.device)
+    with DocumentWriter(build.folder) as writer:
+        writer.write(write_documentation(chosen, model, config, build.work / "answers.jsonl", build.progress))
+    reasons = Counter(reject.reason.split(":")[0] for reject in writer.rejects)
+    return Report(
+        headline=f"{writer.num_documents:,} of {len(chosen):,} functions documented by {config.annotator.model}",
+        rows=writer.num_documents,
+        figures={"functions without documentation": len(found), "asked about": len(chosen), "documents": writer.num_documents},
+        tables={"set aside because": [{"reason": reason, "functions": n} for reason, n in reasons.most_common()]},
+    )
+
+
+def seed_corpus(recipe: Recipe) -> list[ArtifactAsset]:
+    """Return the asset of the curated seed corpus, after the one whose documents a model writes where the recipe wants it."""
+    written = [synthetic_documentation] if recipe.seed_corpus.synthetic_documentation else []
+
+    @artifact(
+        key="seed_corpus",
+        group=GROUP,
+        kinds={"parquet"},
+        inputs=[
+            "tool_documentation",
+            "function_calling_trajectories",
+            "code_documents",
+            "text_documents",
+            *(asset.key for asset in written),
+            "benchmark_items",
+        ],
+        recipe=["seed_corpus.curation"],
+        outside=counting_identity,
+        checks=[CURATION_CHECK, PLANTED_CHECK],
+    )
+    def seed(build: Build) -> Report:
+        """The seed corpus: all kinds of documents without copies, near-duplicates or benchmark text, with their licences."""
+        return with_summary(build, curated(build, [build.input(key) for key in build.inputs if key != "benchmark_items"]))
+
+    return [*written, seed]
 
 
 def curated(build: Build, inputs: list[Path], known: Path | None = None) -> Report:

@@ -17,7 +17,7 @@ from hephaestus_dag.quality.config import AnnotationConfig, ClassifierConfig, Fi
 from hephaestus_dag.retrieval.config import RetrievalConfig
 from hephaestus_dag.scaling.config import ScalingConfig
 from hephaestus_dag.sources.config import SourceConfig
-from hephaestus_dag.sources.synthesis.config import SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.config import SyntheticCallsConfig, SyntheticDocumentationConfig
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 
 Sources = tuple[SourceConfig, ...]
@@ -29,6 +29,9 @@ class SeedCorpusConfig(Config):
     tool_documentation: Sources = Field(min_length=1, description="Sources of API documentation")
     function_calling_trajectories: Sources = Field(min_length=1, description="Sources of recorded trajectories")
     synthetic_calls: SyntheticCallsConfig = Field(description="Calls made from the schemas of the documented operations")
+    synthetic_documentation: SyntheticDocumentationConfig | None = Field(
+        default=None, description="Documentation that a language model writes from the code; null: none"
+    )
     code_documents: Sources = Field(min_length=1, description="Sources of code")
     text_documents: Sources = Field(min_length=1, description="Sources of general text")
     curation: CurationConfig = Field(description="What may stay in the corpus")

@@ -41,6 +41,10 @@ class SourceConfig(Config):
     )
     max_documents: int | None = Field(default=None, ge=1, description="Documents to keep, by a seeded sample; null: all")
     max_characters: int = Field(default=200_000, ge=1, description="Characters above which a document is set aside")
+    provider: str | None = Field(
+        default=None,
+        description="Who publishes what the files describe, for files that do not say so; null: read off their names",
+    )
     weight: float = Field(default=1.0, gt=0, description="Weight of the source beside the others of its domain (ratio)")
     columns: Columns = Field(default=Columns(), description="Which column of a row holds what, for sources of rows")
     subset: str | None = Field(default=None, description="Configuration of a data set, with location `hf:`; null: its default")

@@ -278,3 +278,16 @@ def test_checks_guard_what_follows(laptop: Graph, asset: str, check: str, blocki
     spec = laptop.definitions.resolve_assets_def(key(asset)).get_spec_for_check_key(dg.AssetCheckKey(key(asset), check))
     assert spec.blocking == blocking
     assert spec.description
+
+
+def test_documentation_by_a_model_joins_the_seed_corpus_where_the_recipe_wants_it(laptop: Graph) -> None:
+    assert "synthetic_documentation" not in laptop.names
+    config = {"count": 5, "annotator": {"kind": "transformers", "model": "smollm2-135m"}}
+    graph = Graph(recipe(seed_corpus__synthetic_documentation=config))
+    assert "synthetic_documentation" in graph.parents("seed_corpus")
+    assert "synthetic_documentation" in graph.job("seed_corpus")
+    one, other = (
+        fingerprints(recipe(seed_corpus__synthetic_documentation={**config, **more}))["synthetic_documentation"]
+        for more in ({}, {"seed": 1})
+    )
+    assert one != other

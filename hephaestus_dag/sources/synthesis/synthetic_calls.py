@@ -94,10 +94,11 @@ def synthesise_from_sources(sources: Sequence[SourceConfig], config: SyntheticCa
         if len(operations) >= config.operations:
             break
     tools = [tool_with_returns(operation, longest=config.longest_tool) for operation in operations]
-    license = " AND ".join(sorted({operation.license for operation in operations}))
-    yield from synthesise(
-        tools, config.count, config.seed, shares=config.shares, longest_tool=config.longest_tool, license=license
-    )
+    licenses = {tool["name"]: operation.license for tool, operation in zip(tools, operations, strict=True)}
+    made = synthesise(tools, config.count, config.seed, shares=config.shares, longest_tool=config.longest_tool)
+    for trajectory in made:
+        shown = sorted({licenses[tool["name"]] for tool in trajectory.tools})
+        yield replace(trajectory, license=" AND ".join(f"({each})" if " OR " in each else each for each in shown))
 
 
 class _Maker:

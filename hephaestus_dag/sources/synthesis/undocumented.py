@@ -12,8 +12,10 @@ from hephaestus_dag.sources.code.python_code import parse
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.reading.distributions import locate
 from hephaestus_dag.sources.reading.files import read_text
+from hephaestus_dag.sources.synthesis.config import SyntheticDocumentationConfig
 from hephaestus_dag.sources.tools.python_modules import LARGEST_MODULE, list_items, module_name
 
+CHARACTERS_PER_TOKEN = 4
 SHORTEST_SOURCE = 160
 """Characters of source below which there is nothing to write about."""
 
@@ -82,6 +84,17 @@ def undocumented_functions(
                     license=root.license,
                     provider=root.label.partition("==")[0],
                 )
+
+
+def undocumented_in(sources: Sequence[SourceConfig], config: SyntheticDocumentationConfig) -> list[Undocumented]:
+    """Return the undocumented functions and classes of all sources of Python code, as short as the model may be shown."""
+    longest_source = CHARACTERS_PER_TOKEN * config.annotator.max_tokens
+    return [
+        found
+        for source in sources
+        if source.kind == "python_code"
+        for found in undocumented_functions(source, longest_docstring=config.longest_docstring, longest_source=longest_source)
+    ]
 
 
 def draw_functions(found: Sequence[Undocumented], count: int, seed: int) -> list[Undocumented]:

@@ -91,7 +91,7 @@ def _operation(
         title = tool.get("title") or notes.get("title") or ""
         hints = [words for key, words in _HINTS.items() if notes.get(key) is True]
         described = str(tool.get("description") or title).strip()
-        provider = str(server.get("name") or named_after(file, config.name)).strip()
+        provider = str(server.get("name") or config.provider or named_after(file, config.name)).strip()
         returns, result, response = schema_result(tool.get("outputSchema"))
         return Operation(
             name=name,

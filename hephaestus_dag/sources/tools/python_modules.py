@@ -56,8 +56,8 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
     if isinstance(tree, Reject):
         yield tree
         return
-    license = locate(config, item)[0].license
-    package = item.partition("==")[0]
+    root = locate(config, item)[0]
+    package = root.label.partition("==")[0]
     for entry in entries(tree, module_name(item)):
         origin = f"{item}/{entry.name}"
         form = choose_format(origin, config.seed)
@@ -67,7 +67,7 @@ def read_item(config: SourceConfig, item: str) -> Iterator[Document | Reject]:
             kind="api_documentation",
             source=config.name,
             origin=origin,
-            license=license,
+            license=root.license,
             provider=package,
             api=f"{package} {entry.name}" if entry.signature else "",
             signatures=signature(entry.name.rpartition(".")[2], entry.parameters) if entry.signature else "",
