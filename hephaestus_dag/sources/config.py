@@ -43,7 +43,7 @@ class SourceConfig(Config):
     max_characters: int = Field(default=200_000, ge=1, description="Characters above which a document is set aside")
     provider: str | None = Field(
         default=None,
-        description="Who publishes what the files describe, for files that do not say so; null: read off their names",
+        description="Who publishes what the files describe, where they do not say it; null: read off their names",
     )
     weight: float = Field(default=1.0, gt=0, description="Weight of the source beside the others of its domain (ratio)")
     columns: Columns = Field(default=Columns(), description="Which column of a row holds what, for sources of rows")

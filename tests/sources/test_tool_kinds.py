@@ -485,3 +485,12 @@ def test_schemas_are_resolved_and_circles_survived():
     with pytest.raises(LookupError):
         schema_parameters({"properties": {"a": {"$ref": "#/nowhere"}}})
     assert schema_result({"type": "array", "items": {"type": "string"}})[1] == "array of string"
+
+
+def test_a_recipe_may_name_the_provider(tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text('[{"name": "brew", "description": "Brews tea.", "parameters": {}}]')
+    named = {"name": "s", "kind": "tool_lists", "location": str(tmp_path), "domain": "agent", "provider": "tea.example"}
+    config = SourceConfig.model_validate(named)
+    (document,) = read_items(config, list_items(config))
+    assert isinstance(document, Document)
+    assert document.provider == "tea.example"

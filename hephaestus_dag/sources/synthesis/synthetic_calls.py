@@ -10,6 +10,7 @@ Everything is drawn by a seed and marked ``synthetic``: values and results are v
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 

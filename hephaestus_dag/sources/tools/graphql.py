@@ -68,7 +68,7 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         yield reject(config, item, "file", f"not a GraphQL schema: {type(error).__name__}: {error}")
         return
-    api = _Api(types, item, named_after(item, config.name), root.license)
+    api = _Api(types, item, config.provider or named_after(item, config.name), root.license)
     for verb, name in roots.items():
         fields = own.get(name, {}).get("fields")
         for number, field in enumerate(fields if isinstance(fields, list) else (), 1):

@@ -78,7 +78,7 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
     try:
         file = parse_proto(text)
         scope = Scope(file, root.folder, path)
-        publisher = _publisher(file, named_after(item, config.name))
+        publisher = _publisher(file, config.provider or named_after(item, config.name))
     except MalformedProtoError as error:
         yield reject(config, item, f"line {error.line}", f"malformed: {error}")
         return

@@ -53,7 +53,7 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
             position = found.position if len(records) == 1 else f"{found.position}, function {number}"
             origin = f"{file}/{position.replace(', ', '/')}"
             try:
-                yield _operation(record, origin, named_after(file, config.name), license)
+                yield _operation(record, origin, config.provider or named_after(file, config.name), license)
             except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
                 yield reject(config, file, position, f"malformed function: {type(error).__name__}: {error}")
 
