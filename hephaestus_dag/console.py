@@ -52,11 +52,13 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
         try:
             status = _watch(console, process, follower)
         except KeyboardInterrupt:
+            _be_deaf()  # an impatient second interrupt would leave half a job behind
             status = STOPPED
             console.print("\nstopping ...")
         finally:
             if process.poll() is None:  # also when the terminal was closed: no job without its terminal
-                _stop(process)
+                _be_deaf()
+                end_group(process, patience=20)
     elapsed = _duration(time.monotonic() - started)
     if status == STOPPED:
         console.print(f"the job was stopped after {elapsed}; what is finished is kept")
@@ -116,11 +118,9 @@ def _print_report(console: Console, event_file: Path) -> None:
             console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the job and all its processes, deaf to an impatient second interrupt, which would leave half a job behind."""
+def _be_deaf() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    end_group(process, patience=20)
 
 
 def _duration(seconds: float) -> str:
