@@ -21,7 +21,7 @@ def checker_identity(recipe: Recipe) -> dict[str, Any]:
 
 def benchmark_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the release of the checker, and what the benchmarks are that are only kept out."""
-    return {**checker_identity(recipe), **{f"kept_out.{each.name}": each.identity() for each in recipe.evaluation.kept_out}}
+    return {**checker_identity(recipe), "kept_out": [each.identity() for each in recipe.evaluation.kept_out]}
 
 
 @artifact(

@@ -7,6 +7,7 @@ from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.sources.config import SourceConfig
 
 GROUP = "mixture"
 
@@ -41,25 +42,28 @@ def tokenizer(build: Build) -> Report:
     return Report(headline=f"{figures['vocab_size']:,} entries", figures=figures)
 
 
-def source_weights(recipe: Recipe) -> dict[str, Any]:
+def weights_of(*sources: SourceConfig) -> dict[str, Any]:
     """Return the weights of sources, where they are not 1."""
-    seed = recipe.seed_corpus
-    sources = (
-        *seed.tool_documentation,
-        *seed.function_calling_trajectories,
-        *seed.code_documents,
-        *seed.text_documents,
-        *recipe.web_retrieval.web_corpus,
-    )
     return {"source_weights": {source.name: source.weight for source in sources if source.weight != 1}}
 
 
-def tokenise(build: Build, documents: str) -> Report:
-    """Tokenise the documents of one input."""
+def seed_weights(recipe: Recipe) -> dict[str, Any]:
+    """Return the weights of the seed corpus' sources."""
+    seed = recipe.seed_corpus
+    recorded = (*seed.tool_documentation, *seed.function_calling_trajectories)
+    return weights_of(*recorded, *seed.code_documents, *seed.text_documents)
+
+
+def web_weights(recipe: Recipe) -> dict[str, Any]:
+    """Return the weights of the web corpus' sources."""
+    return weights_of(*recipe.web_retrieval.web_corpus)
+
+
+def tokenise(build: Build, documents: str, weights: dict[str, float]) -> Report:
+    """Tokenise the documents of one input, whose sources have these weights."""
     from hephaestus_dag.mixture.tokenise import tokenise_documents
 
     config = build.recipe.mixture.token_store
-    weights = source_weights(build.recipe)["source_weights"]
     figures = tokenise_documents(
         build.input(documents), build.input("tokenizer"), build.folder, config, build.progress, weights
     )
@@ -78,11 +82,11 @@ def tokenise(build: Build, documents: str) -> Report:
     kinds={"numpy"},
     inputs=["tokenizer", "seed_corpus"],
     recipe=["mixture.token_store"],
-    outside=source_weights,
+    outside=seed_weights,
 )
 def tokenized_seed(build: Build) -> Report:
     """The seed corpus as token streams, one per domain and split, with a ledger that leads back to documents."""
-    return tokenise(build, "seed_corpus")
+    return tokenise(build, "seed_corpus", seed_weights(build.recipe)["source_weights"])
 
 
 def tokenized_web(key: str, documents: str) -> ArtifactAsset:
@@ -94,11 +98,11 @@ def tokenized_web(key: str, documents: str) -> ArtifactAsset:
         kinds={"numpy"},
         inputs=["tokenizer", documents],
         recipe=["mixture.token_store"],
-        outside=source_weights,
+        outside=web_weights,
     )
     def tokenized(build: Build) -> Report:
         """Retrieved web documents as token streams; they count towards the agent share."""
-        return tokenise(build, documents)
+        return tokenise(build, documents, web_weights(build.recipe)["source_weights"])
 
     return tokenized
 
@@ -235,5 +239,6 @@ def instruction_corpus(build: Build) -> Report:
         headline=f"{figures['examples']:,} examples, {planned['tokens']:,} tokens to train on",
         rows=figures["examples"],
         figures={name: value for name, value in figures.items() if isinstance(value, (int, float, str))},
+        tables={"set aside because": [{"reason": reason, "trajectories": n} for reason, n in figures["set_aside"].items()]},
         checks=[contamination_check(build, [store])],
     )

@@ -3,12 +3,14 @@
 import hashlib
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
 from assets.quality import identity_of_annotator
 from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.curation.language import LANGUAGE_MODEL
 from hephaestus_dag.models import model_identity, resolve_model
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.sources import KINDS
@@ -27,11 +29,12 @@ PLANTED_CHECK = CheckDeclaration(
 
 
 def sources_of(recipe: Recipe, *names: str) -> dict[str, Any]:
-    """Return what the sources of recipe sections are: their settings, and the versions or hashes of their input.
+    """Return what the sources of recipe sections are: their order, settings, and the versions or hashes of their input.
 
     Where a folder lies is no part of that, nor is the weight, which only the mixture looks at.
     """
-    return {
+    order = {name: [source.name for source in recipe.section(name)] for name in names}
+    return order | {
         f"{name}.{source.name}": {**source.model_dump(mode="json", exclude={"location", "weight"}), "input": source.identity()}
         for name in names
         for source in recipe.section(name)
@@ -75,6 +78,17 @@ def counting_model(recipe: Recipe) -> str:
 def counting_identity(recipe: Recipe) -> dict[str, Any]:
     """Return what the counting tokenizer is."""
     return {"tokens_counted_by": model_identity(counting_model(recipe))}
+
+
+def curation_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return what judges documents beside the code: the language model, and the library behind the signatures.
+
+    The web corpus is compared with the signatures of the seed corpus, which another library would have written differently.
+    """
+    rules = recipe.seed_corpus.curation
+    packages = [LANGUAGE_MODEL.package] if rules.languages else []
+    packages += ["rensa"] if rules.near_duplicates else []
+    return {f"version of {package}": version(package) for package in packages}
 
 
 def with_summary(build: Build, report: Report) -> Report:
@@ -198,7 +212,7 @@ def seed_corpus(recipe: Recipe) -> list[ArtifactAsset]:
             "benchmark_items",
         ],
         recipe=["seed_corpus.curation"],
-        outside=counting_identity,
+        outside=lambda recipe: curation_identity(recipe) | counting_identity(recipe),
         checks=[CURATION_CHECK, PLANTED_CHECK],
     )
     def seed(build: Build) -> Report:
@@ -243,7 +257,7 @@ def curated(build: Build, inputs: list[Path], known: Path | None = None) -> Repo
 def planted_check(build: Build) -> tuple[Check, list[dict[str, Any]]]:
     """Plant copies, near-duplicates and benchmark items among what was kept, and see whether the steps find them."""
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
-    from hephaestus_dag.curation.planted import planted_truth
+    from hephaestus_dag.curation.planted import NothingToPlantError, planted_truth
     from hephaestus_dag.documents import sample_texts
     from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts
     from hephaestus_dag.evaluation.kept_out import kept_out_texts
@@ -253,7 +267,10 @@ def planted_check(build: Build) -> tuple[Check, list[dict[str, Any]]]:
     items += [item for each in build.recipe.evaluation.kept_out for item in kept_out_texts(each)]
     index = BenchmarkIndex.load(build.input("benchmark_items") / "index")
     rule = build.recipe.seed_corpus.curation
-    found = planted_truth(sample_texts(build.folder, 1_000), items, rule.near_duplicates, index, rule.shortest_item)
+    try:
+        found = planted_truth(sample_texts(build.folder, 1_000), items, rule.near_duplicates, index, rule.shortest_item)
+    except NothingToPlantError as error:  # the report says what was removed
+        return Check(name=PLANTED_CHECK.name, passed=False, detail=str(error)), []
     problems = found.problems()
     good = (
         f"all copies, {found.near_duplicates_found} of {found.near_duplicates} near-duplicates, "

@@ -11,6 +11,7 @@ from assets.seed_corpus import (
     collected_report,
     counting_identity,
     curated,
+    curation_identity,
     sources_of,
     with_summary,
 )
@@ -31,7 +32,9 @@ def encoder_identity(recipe: Recipe) -> dict[str, Any]:
     kinds={"parquet", "python"},
     inputs=["seed_corpus", "benchmark_items"],
     recipe=["seed_corpus.curation"],
-    outside=lambda recipe: sources_of(recipe, "web_retrieval.web_corpus") | counting_identity(recipe),
+    outside=lambda recipe: (
+        sources_of(recipe, "web_retrieval.web_corpus") | curation_identity(recipe) | counting_identity(recipe)
+    ),
     programs=READERS,
     checks=[CURATION_CHECK, PLANTED_CHECK],
 )

@@ -98,9 +98,13 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 def _tokens_per_character(connection: duckdb.DuckDBPyConnection, tokenizer: Path) -> dict[tuple[str, str], float]:
     encoder = load_tokenizer(tokenizer)
     texts: dict[tuple[str, str], list[str]] = {}
+    # Ids are drawn first: a window over all texts would hold them in memory.
     sample = f"""
-        SELECT kind, source, text FROM documents
-        QUALIFY row_number() OVER (PARTITION BY kind, source ORDER BY md5(id), origin) <= {SAMPLE}
+        WITH drawn AS (
+            SELECT kind, source, unnest(arg_min(id, md5(id), {SAMPLE})) AS id FROM documents GROUP BY kind, source
+        )
+        SELECT kind, source, any_value(text) AS text FROM documents SEMI JOIN drawn USING (kind, source, id)
+        GROUP BY kind, source, id
     """
     for row in _rows(connection, sample):
         texts.setdefault((row["kind"], row["source"]), []).append(row["text"])

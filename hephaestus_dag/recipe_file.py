@@ -1,7 +1,7 @@
 """Reads a recipe file and says what is wrong with it: every problem at once, with file, line and path in the YAML.
 
 A recipe may begin with ``extends: laptop`` and then holds only what differs from that recipe: mappings are merged, anything
-else (a number, a list of sources) takes the place of what was there.
+else (a number, a list of sources, an empty mapping) takes the place of what was there.
 """
 
 import difflib
@@ -60,12 +60,11 @@ def _read(path: Path) -> tuple[yaml.MappingNode, dict[str, Any], list[Problem]]:
 
 
 def _extended(path: Path, extending: tuple[Path, ...]) -> tuple[yaml.MappingNode, list[Problem]]:
-    if path in extending:
+    if path.resolve() in extending:
         raise RecipeError(
             f"{path}:1: extends itself, through {', '.join(each.name for each in extending)}; remove one `extends`"
         )
-    node = _parse(path)
-    problems = _repeated_keys(node, ())
+    node, problems = _parse(path)
     base = next((value for key, value in node.value if key.value == "extends"), None)
     if base is None:
         return node, problems
@@ -73,7 +72,7 @@ def _extended(path: Path, extending: tuple[Path, ...]) -> tuple[yaml.MappingNode
         raise RecipeError(f"{path}:{base.start_mark.line + 1}: extends: give the name or the path of one recipe")
     node.value = [pair for pair in node.value if pair[0].value != "extends"]
     try:
-        below, found = _extended(recipe_path(base.value, path.parent), (*extending, path))
+        below, found = _extended(recipe_path(base.value, path.parent), (*extending, path.resolve()))
     except RecipeError as error:
         raise RecipeError(f"{path}:{base.start_mark.line + 1}: extends: {error}") from None
     return _merged(below, node), found + problems
@@ -84,12 +83,12 @@ def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNod
     pairs = {key.value: (key, value) for key, value in below.value}
     for key, value in above.value:
         old = pairs.get(key.value, (None, None))[1]
-        both = isinstance(old, yaml.MappingNode) and isinstance(value, yaml.MappingNode)
+        both = isinstance(old, yaml.MappingNode) and isinstance(value, yaml.MappingNode) and value.value
         pairs[key.value] = (key, _merged(old, value) if both else value)
     return yaml.MappingNode(above.tag, list(pairs.values()), above.start_mark, above.end_mark)
 
 
-def _parse(path: Path) -> yaml.MappingNode:
+def _parse(path: Path) -> tuple[yaml.MappingNode, list[Problem]]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -99,8 +98,9 @@ def _parse(path: Path) -> yaml.MappingNode:
         loader = _Loader(text)
         loader.name = path.name
         node = loader.get_single_node()
+        problems = _repeated_keys(node, ())
         if node:
-            loader.construct_document(node)  # for the values that no type can read
+            loader.construct_document(node)  # for the values that no type can read; and `<<` gives way to what it stands for
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeError(f"{path}:{line}: not valid YAML: {error.reason}") from None
@@ -109,7 +109,7 @@ def _parse(path: Path) -> yaml.MappingNode:
         raise RecipeError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(f"{path}:1: a recipe is a mapping of sections, see recipes/laptop.yaml")
-    return node
+    return node, problems
 
 
 def recipe_path(name: str | Path, beside: Path = Path()) -> Path:

@@ -6,6 +6,7 @@ is the text of an agent loop (Thought, Action, Action Input, Observation), ``tra
 
 import hashlib
 import json
+import keyword
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ _LABELS = {"system": "System", "user": "User", "assistant": "Assistant", "tool":
 def choose_format(trajectory: "Trajectory", seed: int = 0) -> Format:
     """Draw a format from the origin and a seed, so that it never depends on order.
 
-    An agent loop answers one question by calls, so other trajectories are never ``react``.
+    An agent loop answers one question by calls, so other trajectories are never ``react``. Tools whose names are none of
+    Python (``Get User/Info``) are never called in its notation.
     """
     roles = [message.role for message in trajectory.messages]
-    loops = roles.count("user") == 1 and any(message.calls for message in trajectory.messages)
-    choices: list[Format] = [form for form in FORMATS if loops or form != "react"]
+    calls = [call for message in trajectory.messages for call in message.calls]
+    loops = roles.count("user") == 1 and bool(calls)
+    python = all(_speakable(call.name) for call in calls)
+    choices: list[Format] = [
+        form for form in FORMATS if (loops or form != "react") and (python or form not in ("chat_python", "transcript"))
+    ]
     key = f"{seed}:{trajectory.source}:{trajectory.origin}".encode(errors="replace")
     return choices[hashlib.blake2b(key, digest_size=4).digest()[0] % len(choices)]
 
@@ -38,6 +44,16 @@ def render(trajectory: "Trajectory") -> str:
     return write(trajectory)
 
 
+def _speakable(name: str) -> bool:
+    """Return whether a name can stand before a parenthesis in Python: ``orders.create``."""
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+
+
+def _said(label: str, text: str) -> str:
+    """Return what somebody said behind who it was, without a blank at the end of a line."""
+    return f"{label}:{text}" if text[:1] in ("", "\n") else f"{label}: {text}"
+
+
 def _chat(trajectory: "Trajectory") -> str:
     parts: list[str] = []
     if trajectory.tools:
@@ -48,7 +64,7 @@ def _chat(trajectory: "Trajectory") -> str:
             body.append(f"[{', '.join(call.as_python() for call in message.calls)}]")
         else:
             body += [f"<tool_call>{call.as_json()}</tool_call>" for call in message.calls]
-        parts.append(f"{_LABELS[message.role]}: " + "\n".join(body))
+        parts.append(_said(_LABELS[message.role], "\n".join(body)))
     return "\n\n".join(parts)
 
 
@@ -56,7 +72,7 @@ def _react(trajectory: "Trajectory") -> str:
     parts: list[str] = []
     if trajectory.tools:
         tools = (
-            f"{tool['name']}: {tool['description']} Input: {json.dumps(tool['parameters'], ensure_ascii=False)}"
+            f"{_said(tool['name'], _sentence(tool['description']))} Input: {json.dumps(tool['parameters'], ensure_ascii=False)}"
             for tool in trajectory.tools
         )
         parts.append("Tools:\n" + "\n".join(tools))
@@ -65,8 +81,13 @@ def _react(trajectory: "Trajectory") -> str:
             parts += _react_turn(message)
         else:
             label = {"system": "Instructions", "user": "Question", "tool": "Observation"}[message.role]
-            parts.append(f"{label}: {message.content}")
+            parts.append(_said(label, message.content))
     return "\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text.endswith((".", "!", "?", ":", ";")) else f"{text}."
 
 
 def _react_turn(message: "Message") -> list[str]:
@@ -84,5 +105,5 @@ def _transcript(trajectory: "Trajectory") -> str:
     for message in trajectory.messages:
         said = [text for text in (message.thought, message.content) if text]
         said += [call.as_python() for call in message.calls]
-        lines.append(f"{message.role}: " + "\n".join(said))
+        lines.append(_said(message.role, "\n".join(said)))
     return "\n".join(lines)

@@ -331,3 +331,26 @@ def test_a_recipe_that_extends_nothing_is_refused(tmp_path: Path, text: str, sai
     with pytest.raises(RecipeError) as caught:
         load_recipe(tmp_path / "mine.yaml")
     assert said in str(caught.value)
+
+
+def test_an_empty_mapping_takes_the_place_of_the_extended_one(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("extends: laptop\nname: mine\nseed_corpus: { curation: { languages: {} } }\n")
+    assert load_recipe("laptop").seed_corpus.curation.languages
+    assert load_recipe(tmp_path / "mine.yaml").seed_corpus.curation.languages == {}
+
+
+def test_recipes_that_extend_each_other_by_other_spellings_of_their_paths_are_refused(tmp_path: Path):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("extends: ../recipes/b.yaml\nname: a\n")
+    (folder / "b.yaml").write_text("extends: ../recipes/a.yaml\nname: b\n")
+    with pytest.raises(RecipeError, match="extends itself"):
+        load_recipe(folder / "a.yaml")
+
+
+def test_a_key_may_differ_from_the_merged_mapping_that_it_stands_beside(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(
+        "extends: laptop\nname: mine\nvariants:\n  one: &one { stages: [1], web: none }\n  two: { <<: *one, stages: [2] }\n"
+    )
+    two = load_recipe(tmp_path / "mine.yaml").variants["two"]
+    assert (two.stages, two.web) == ((2,), "none")

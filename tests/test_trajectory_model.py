@@ -130,12 +130,12 @@ TRAJECTORY = Trajectory(
         Message(
             role="assistant",
             thought="Five will do.",
-            calls=(Call(name="lambda.list_functions", arguments={"MaxItems": 5, "from": "é"}),),
+            calls=(Call(name="functions.list", arguments={"MaxItems": 5, "from": "é"}),),
         ),
         Message(role="tool", content='{"Functions": []}', answers=0),
         Message(role="assistant", content="There are none."),
     ),
-    tools=({"name": "lambda.list_functions", "description": "Lists them.", "parameters": {"type": "object"}},),
+    tools=({"name": "functions.list", "description": "Lists them.", "parameters": {"type": "object"}},),
     source="aws_calls",
     origin="botocore==1/lambda",
     license="Apache-2.0",
@@ -143,28 +143,28 @@ TRAJECTORY = Trajectory(
 RENDERED = {
     "chat_json": (
         "Tools:\n"
-        '{"name": "lambda.list_functions", "description": "Lists them.", "parameters": {"type": "object"}}\n\n'
+        '{"name": "functions.list", "description": "Lists them.", "parameters": {"type": "object"}}\n\n'
         "User: List the functions\n\n"
         "Assistant: Five will do.\n"
-        '<tool_call>{"name": "lambda.list_functions", "arguments": {"MaxItems": 5, "from": "é"}}</tool_call>\n\n'
+        '<tool_call>{"name": "functions.list", "arguments": {"MaxItems": 5, "from": "é"}}</tool_call>\n\n'
         'Result: {"Functions": []}\n\n'
         "Assistant: There are none."
     ),
     "chat_python": (
         "Tools:\n"
-        '{"name": "lambda.list_functions", "description": "Lists them.", "parameters": {"type": "object"}}\n\n'
+        '{"name": "functions.list", "description": "Lists them.", "parameters": {"type": "object"}}\n\n'
         "User: List the functions\n\n"
         "Assistant: Five will do.\n"
-        "[lambda.list_functions(MaxItems=5, **{'from': 'é'})]\n\n"
+        "[functions.list(MaxItems=5, **{'from': 'é'})]\n\n"
         'Result: {"Functions": []}\n\n'
         "Assistant: There are none."
     ),
     "react": (
         "Tools:\n"
-        'lambda.list_functions: Lists them. Input: {"type": "object"}\n'
+        'functions.list: Lists them. Input: {"type": "object"}\n'
         "Question: List the functions\n"
         "Thought: Five will do.\n"
-        "Action: lambda.list_functions\n"
+        "Action: functions.list\n"
         'Action Input: {"MaxItems": 5, "from": "é"}\n'
         'Observation: {"Functions": []}\n'
         "Final Answer: There are none."
@@ -172,7 +172,7 @@ RENDERED = {
     "transcript": (
         "user: List the functions\n"
         "assistant: Five will do.\n"
-        "lambda.list_functions(MaxItems=5, **{'from': 'é'})\n"
+        "functions.list(MaxItems=5, **{'from': 'é'})\n"
         'tool: {"Functions": []}\n'
         "assistant: There are none."
     ),
@@ -218,7 +218,7 @@ def test_a_chat_trains_on_the_turns_whose_loss_is_true(tmp_path: Path) -> None:
     messages = [TRAJECTORY.messages[0], flagged[0], TRAJECTORY.messages[2], flagged[1]]
     tokens, mask = render_chat(messages, TRAJECTORY.tools, tokenizer)
     assert tokenizer.decode(tokens[mask == 1]) == "There are none.<|im_end|>"
-    assert "Five will do.\n[lambda.list_functions(MaxItems=5" in tokenizer.decode(tokens[mask == 0])
+    assert "Five will do.\n[functions.list(MaxItems=5" in tokenizer.decode(tokens[mask == 0])
     _, mask = render_chat([replace(message, loss=False) for message in messages], TRAJECTORY.tools, tokenizer)
     assert not mask.any()
 

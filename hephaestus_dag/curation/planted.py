@@ -31,6 +31,10 @@ _DOCUMENTS_PER_BATCH = 100
 _WORD = re.compile(r"\w+")
 
 
+class NothingToPlantError(ValueError):
+    """There is nothing to plant from; no plants must not pass for plants found."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantedTruth:
     """What was planted, and what the steps found of it."""
@@ -99,8 +103,7 @@ def planted_truth(
 
     ``items`` are those that the index was built from (id, text), ``shortest_item`` is the recipe's (words). At most
     ``num_plants`` of each sort and ``num_items`` items are drawn. Without a ``config``
-    near-duplicates are not looked for. Raises ValueError when there is nothing to plant from: no plants must not pass for
-    plants found.
+    near-duplicates are not looked for. Raises NothingToPlantError when no text or no item is long enough.
     """
     draw = random.Random(seed)
     texts = sorted(set(texts))
@@ -108,7 +111,7 @@ def planted_truth(
     matchable = [text for _, text in sorted(items) if len(_words(text)) >= shortest_item]
     if not sources or not matchable:
         missing = f"texts has {_FEWEST_WORDS}" if not sources else f"benchmark items has {shortest_item}"
-        raise ValueError(f"nothing to plant: none of the {missing} words")
+        raise NothingToPlantError(f"nothing to plant: none of the {missing} words")
     vocabulary = [word for text in draw.sample(sources, min(len(sources), 300)) for word in text.split()]
 
     def drawn() -> list[str]:

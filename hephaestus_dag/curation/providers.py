@@ -42,6 +42,8 @@ class ProviderCap:
         """
         parts: dict[str, list[np.ndarray]] = {}
         for batch in batches:
+            if not batch.num_rows:  # all copies of what came before
+                continue
             hashes, providers = _capped_rows(batch, seed)
             order = np.argsort(providers, kind="stable")
             names, starts = np.unique(providers[order], return_index=True)

@@ -127,7 +127,7 @@ def _records(path: Path, config: KeptOutConfig) -> list[Record]:
         if path.suffix == ".csv":
             return list(csv.DictReader(io.StringIO(content, newline=""), fieldnames=config.columns or None))
         lines = path.suffix == ".jsonl"
-        found = [json.loads(line) for line in content.splitlines() if line.strip()] if lines else json.loads(content)
+        found = [json.loads(line) for line in content.split("\n") if line.strip()] if lines else json.loads(content)
     except (ValueError, csv.Error) as error:
         raise ValueError(f"benchmark {config.name}: {path.name} cannot be read: {error}") from None
     found = list(found.values()) if isinstance(found, dict) else found

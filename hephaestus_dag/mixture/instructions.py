@@ -2,7 +2,9 @@
 
 import ast
 import json
+import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,6 +52,8 @@ def build_instructions(
     examples alternate so that ``synthetic_share`` holds at every prefix, until ``num_examples`` are taken or one kind
     runs out. An example is never split; a sequence is filled up with padding outside of the loss.
 
+    Tools whose names Python cannot call (``Get Weather``) are shown and called by names that it can (``Get_Weather``).
+
     Returns the counts, by kind, and of padding. Raises MixtureError when not one example can be taken.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
@@ -89,6 +93,7 @@ def build_instructions(
         "synthetic": taken[1],
         "limited_by": limited_by,
         "rejected": len(builder.rejects),
+        "set_aside": dict(Counter(reject.reason.split(":")[0] for reject in builder.rejects).most_common()),
         "dropped_tools": dropped_tools,
         "padding_share": round(sum(p.padding for p in packers.values()) / sum(s.tokens for s in streams.values()), 6),
         "streams": {name: asdict(stream) for name, stream in streams.items()},
@@ -160,14 +165,15 @@ class _ExampleBuilder:
         """Return the example, or the reason why there is none."""
         if not self.config.keep_thoughts:
             messages = tuple(_without_thought(message) for message in messages)
+        messages, tools = _speakable(messages, tools)
         replies = [turn_text(m) for m in messages if m.loss]
         if not any(replies):
             return "no assistant turn" + (" to train on" if any(m.role == "assistant" for m in messages) else "")
         called = {call.name for message in messages for call in message.calls}
         if unknown := sorted(called - {tool["name"] for tool in tools}):
-            return f"calls {unknown[0]}, which is not among its tools"
+            return f"undeclared tool: {unknown[0]} is called, which is not among its tools"
         if wrong := next((c for m in messages for c in m.calls if not _is_python(c.as_python())), None):
-            return f"the call of {wrong.name} is not a Python call"
+            return f"no Python call: {wrong.name}"
 
         spare = [index for index, tool in enumerate(tools) if tool["name"] not in called]
 
@@ -180,7 +186,7 @@ class _ExampleBuilder:
         dropped = bisect_left(range(len(spare) + 1), True, key=lambda count: len(rendered(count)[0]) <= limit)
         tokens, mask = rendered(min(dropped, len(spare)))
         if len(tokens) > limit:
-            return f"{len(tokens)} tokens with the called tools alone, more than sequence_length {limit}"
+            return f"too long: {len(tokens)} tokens with the called tools alone, more than sequence_length {limit}"
         return _Example(identity, tokens, mask, sum(len(reply.encode()) for reply in replies), dropped)
 
 
@@ -189,6 +195,23 @@ def _without_thought(message: Message) -> Message:
     if message.calls:
         return replace(message, content="", thought="")
     return replace(message, thought="") if message.content else message
+
+
+def _speakable(messages: tuple[Message, ...], tools: list[dict[str, Any]]) -> tuple[tuple[Message, ...], list[dict[str, Any]]]:
+    """Give tools whose names Python cannot call other names, unless those are taken."""
+    names = {tool["name"] for tool in tools}
+    found = {
+        name: re.sub(r"\W+", "_", f"_{name}" if name[:1].isdigit() else name) for name in names if not _is_python(f"{name}()")
+    }
+    taken = Counter([*names, *found.values()])
+    found = {name: spoken for name, spoken in found.items() if taken[spoken] == 1}
+    if not found:
+        return messages, tools
+
+    def renamed(message: Message) -> Message:
+        return replace(message, calls=tuple(replace(call, name=found.get(call.name, call.name)) for call in message.calls))
+
+    return tuple(map(renamed, messages)), [{**tool, "name": found.get(tool["name"], tool["name"])} for tool in tools]
 
 
 def _is_python(call: str) -> bool:

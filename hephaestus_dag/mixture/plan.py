@@ -151,11 +151,12 @@ def _sources(config: MixtureConfig, stores: Sequence[TokenStore]) -> list[_Sourc
 
 
 def _check_weight(config: MixtureConfig, source: _Source, visits: int) -> None:
-    """Streams of one weight repeat as often as their component; those of a larger weight may exceed the cap alone."""
-    if source.weight != 1 and visits > source.unique * config.max_epochs + 1:
+    """Streams of one weight repeat as often as their component; beside a smaller weight one may exceed the cap alone."""
+    if visits > source.unique * config.max_epochs + 1:
         raise MixtureError(
             f"component {source.component}: sources of weight {float(source.weight):g} would be shown "
-            f"{visits / source.unique:.2f} times, max_epochs is {config.max_epochs:g}; lower their weight, or raise max_epochs"
+            f"{visits / source.unique:.2f} times, max_epochs is {config.max_epochs:g}; "
+            "bring the weights of the sources closer together, or raise max_epochs"
         )
 
 

@@ -68,7 +68,7 @@ def stream_name(domain: str, split: Split, weight: float = 1.0) -> str:
     """Return the name of a stream: ``agent``, ``agent.heldout``, or ``agent.x2`` for sources of weight 2."""
     if split == "heldout":
         return f"{domain}.heldout"
-    return domain if weight == 1 else f"{domain}.x{weight:g}"
+    return domain if weight == 1 else f"{domain}.x{str(float(weight)).removesuffix('.0')}"
 
 
 def is_heldout(identity: str, share: float) -> bool:

@@ -37,9 +37,10 @@ def tokenise_documents(
     ``weights`` holds the weight of a source where it is not 1; the training documents of each weight make a stream of
     their own.
 
-    Documents come in the order of a seeded hash of their id, each followed by the tokenizer's end-of-text token (and
-    preceded by its first token where it sets one). Text that spells a special token is encoded as plain text. Memory
-    holds one batch of documents: the order is made by an external sort.
+    Documents come in the order of a seeded hash of their id, so ``max_tokens_per_domain`` takes the same share of every
+    source; each is followed by the tokenizer's end-of-text token (and preceded by its first token where it sets one). Text
+    that spells a special token is encoded as plain text. Memory holds one batch of documents: the order is made by an
+    external sort.
 
     Returns counts per stream, and the documents left out by reason. Raises MixtureError when a stream's end-of-text
     tokens do not match its documents.
@@ -117,21 +118,21 @@ def _within_limits(
 def _runs(
     folders: Sequence[Path], config: TokenStoreConfig, weights: Mapping[str, float]
 ) -> Iterator[tuple[str, Split, float, list[str], list[str], list[int]]]:
-    """Yield ``(domain, split, weight, ids, texts, UTF-8 sizes)`` in batches that lie within one stream each."""
+    """Yield ``(domain, split, weight, ids, texts, UTF-8 sizes)`` in batches that lie within one stream each.
+
+    The streams of a domain take turns, batch by batch.
+    """
     heldout = f"(('0x' || left(id, 8))::UINTEGER / 4294967296.0 < {config.heldout_share!r})"
     given = "".join(f" WHEN source = '{source}' THEN {weight!r}" for source, weight in sorted(weights.items()))
     weight = f"(CASE WHEN {heldout} THEN 1.0{given} ELSE 1.0 END)::DOUBLE"
     columns = f"domain, {heldout} AS heldout, {weight} AS weight, id, text, strlen(text) AS size"
-    for batch in _shuffled(folders, config.seed, columns, first_by="domain, heldout, weight, "):
+    for batch in _shuffled(folders, config.seed, columns, first_by="domain, heldout, "):
         streams = list(zip(*(batch.column(name).to_pylist() for name in ("domain", "heldout", "weight")), strict=True))
-        start = 0
-        for end in range(1, batch.num_rows + 1):
-            if end == batch.num_rows or streams[end] != streams[start]:
-                run = batch.slice(start, end - start)
-                ids, texts, sizes = (run.column(name).to_pylist() for name in ("id", "text", "size"))
-                domain, is_heldout, weight_of_run = streams[start]
-                yield domain, "heldout" if is_heldout else "train", weight_of_run, ids, texts, sizes
-                start = end
+        for stream in dict.fromkeys(streams):
+            run = batch.take(pa.array([row for row, other in enumerate(streams) if other == stream]))
+            ids, texts, sizes = (run.column(name).to_pylist() for name in ("id", "text", "size"))
+            domain, is_heldout, weight_of_run = stream
+            yield domain, "heldout" if is_heldout else "train", weight_of_run, ids, texts, sizes
 
 
 def _shuffled(folders: Sequence[Path], seed: int, columns: str, first_by: str = "") -> Iterator[pa.RecordBatch]:

@@ -3,10 +3,12 @@
 import re
 
 _NOBODY = re.compile(
-    r"(?:schemas?|introspection|graphql|api|apis|index|public|main|package|packages|src|source|lib|dist|data|json|spec|specs|"
+    r"(?:schemas?|introspection|graphql(?:[-_]schema)?|api|apis|index|public|main|package|packages|src|source|lib|dist|data|json|spec|specs|"
     r"tools?|tools[-_.]list|functions?|descriptions?|proto|protos|resources|documents|latest|v\d+(?:(?:alpha|beta|rc)\d*)?|\d[\d.-]*)",
     re.IGNORECASE,
 )
+
+_VERSION = re.compile(r"(?:==|(?<=.)@).*$")
 
 
 def named_after(item: str, otherwise: str) -> str:
@@ -17,5 +19,5 @@ def named_after(item: str, otherwise: str) -> str:
     """
     *folders, file = item.split("/")
     stem = re.sub(r"(?:\.(?:schema|tools|introspection))?\.(?:json|jsonl|graphqls?|gql|proto|ndjson)(?:\.gz)?$", "", file)
-    candidates = [stem, *(folder.partition("==")[0] for folder in reversed(folders))]
+    candidates = [stem, *(_VERSION.sub("", folder).lstrip("@") for folder in reversed(folders))]
     return next((name for name in candidates if name and not _NOBODY.fullmatch(name)), otherwise)

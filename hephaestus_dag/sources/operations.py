@@ -1,5 +1,6 @@
 """API operations, whatever vendor describes them, and the documents made of them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,6 +9,9 @@ from hephaestus_dag.documents import Document, Reject, signature
 
 if TYPE_CHECKING:
     from hephaestus_dag.sources.config import SourceConfig
+
+
+_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ def _document(config: "SourceConfig", operation: Operation) -> Document | Reject
         position = f"operation {operation.name}"
         return Reject(source=config.name, origin=operation.origin, position=position, reason="no description")
     form = choose_format(operation.origin, config.seed, formats_of(operation))
+    text = render(operation, form)
     return Document(
-        text=render(operation, form),
+        text=_TRAILING.sub("", text) if " \n" in text or "\t\n" in text else text,
         domain=config.domain,
         kind="api_documentation",
         source=config.name,

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from hephaestus_dag.documents import Document, Reject, document_batch, write_rejects
+from hephaestus_dag.documents import SCHEMA, Document, Reject, document_batch, write_rejects
 from hephaestus_dag.sources import TRAJECTORY_KINDS, bounded, list_items, read_items, read_trajectories
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.trajectories import Trajectory, write_trajectories
 
 SHARDS_PER_SOURCE = 64
 MOST_ITEMS = 500
+DOCUMENTS_AT_ONCE = 2_000
 
 DOCUMENTS, TRAJECTORIES, REJECTS = "documents.parquet", "trajectories.parquet", "rejects.parquet"
 
@@ -52,10 +53,10 @@ def read_shard(shard: Shard) -> None:
     """Read a shard's items into its folder, unless that was done before. Picklable, for a pool of processes."""
     if shard.folder.exists():
         return
-    if shard.source.kind in TRAJECTORY_KINDS:
-        write_shard(shard.folder, read_trajectories(shard.source, shard.items), shard.source)
-    else:
-        write_shard(shard.folder, read_items(shard.source, shard.items))
+    recorded = shard.source.kind in TRAJECTORY_KINDS
+    read = read_trajectories if recorded else read_items
+    found = (each for item in shard.items for each in read(shard.source, [item]))  # one item in memory at a time
+    write_shard(shard.folder, found, shard.source if recorded else None)
 
 
 def write_shard(folder: Path, found: Iterable[Document | Trajectory | Reject], source: SourceConfig | None = None) -> None:
@@ -66,22 +67,25 @@ def write_shard(folder: Path, found: Iterable[Document | Trajectory | Reject], s
     documents: list[Document] = []
     trajectories: list[Trajectory] = []
     rejects: list[Reject] = []
-    for item in found:
-        document = item.to_document() if isinstance(item, Trajectory) else item
-        if source and not isinstance(document, Reject):
-            document = bounded(source, document)
-        if isinstance(document, Reject):
-            rejects.append(document)
-            continue
-        documents.append(document)
-        if isinstance(item, Trajectory):
-            trajectories.append(item)
     staging = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    with pq.ParquetWriter(staging / DOCUMENTS, document_batch([]).schema, compression="zstd") as writer:
-        for start in range(0, len(documents), 2_000):
-            writer.write_batch(document_batch(documents[start : start + 2_000]))
+    with pq.ParquetWriter(staging / DOCUMENTS, SCHEMA, compression="zstd") as writer:
+        for item in found:
+            document = item.to_document() if isinstance(item, Trajectory) else item
+            if source and not isinstance(document, Reject):
+                document = bounded(source, document)
+            if isinstance(document, Reject):
+                rejects.append(document)
+                continue
+            documents.append(document)
+            if isinstance(item, Trajectory):
+                trajectories.append(item)
+            if len(documents) == DOCUMENTS_AT_ONCE:
+                writer.write_batch(document_batch(documents))
+                documents = []
+        if documents:
+            writer.write_batch(document_batch(documents))
     write_trajectories(staging / TRAJECTORIES, trajectories)
     write_rejects(staging / REJECTS, rejects)
     for path in staging.iterdir():

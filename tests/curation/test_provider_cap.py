@@ -98,3 +98,11 @@ def test_the_cap_is_the_largest_that_keeps_the_share(counts: list[int], share: f
     cap = cap_of(numbers, None, share)
     held = [c <= share * np.minimum(numbers, c).sum() + 1e-9 for c in range(1, max(counts) + 1)]
     assert cap == max([c for c, fits in enumerate(held, 1) if fits], default=1)
+
+
+def test_a_batch_of_which_nothing_is_left_is_no_end():
+    documents = corpus({"amazon": 6})
+    empty = document_batch(documents).slice(0, 0)
+    cap = ProviderCap.plan([empty, document_batch(documents), empty], max_documents=2)
+    assert cap.filter(document_batch(documents))[0].num_rows == 2
+    assert cap.filter(empty)[1].num_rows == 0

@@ -150,6 +150,12 @@ def test_a_missing_benchmark_is_an_error_that_says_how_to_get_it(tmp_path: Path,
     assert check_kept_out(missing)[0].startswith("benchmark exam")
 
 
+def test_a_line_of_json_may_hold_what_else_ends_a_line(tmp_path: Path):
+    question = "How many\u2028lines\x85does this question have when it is written down in a file"
+    (tmp_path / "items.jsonl").write_text(json.dumps({"question": question}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [text for _, text in kept_out_texts(config(tmp_path, files="*.jsonl"))] == [question]
+
+
 def test_a_field_that_no_record_has_and_a_broken_file_are_errors(tmp_path: Path):
     write(tmp_path, [{"question": LONG}])
     with pytest.raises(ValueError, match="no record has the field 'answer'"):

@@ -225,7 +225,7 @@ def test_what_cannot_become_an_example_is_set_aside_with_its_reason(tokenizer_fo
     spaced = Call(name="get weather", arguments={"city": "Ulm"})
     unspeakable = Trajectory(
         messages=(Message(role="assistant", calls=(spaced,)),),
-        tools=(tool("get weather"),),
+        tools=(tool("get weather"), tool("get_weather")),
         source="s",
         origin="o",
         license="MIT",
@@ -236,12 +236,33 @@ def test_what_cannot_become_an_example_is_set_aside_with_its_reason(tokenizer_fo
     figures = build_instructions([tmp_path], tokenizer_folder, tmp_path / "store", config)
     reasons = sorted(pq.read_table(tmp_path / "store" / "rejects.parquet")["reason"].to_pylist())
     assert figures["rejected"] == len(reasons) == 4
-    assert "tokens with the called tools alone" in reasons[0]
-    assert reasons[1:] == [
-        "calls missing, which is not among its tools",
-        "no assistant turn",
-        "the call of get weather is not a Python call",
-    ]
+    assert reasons[:2] == ["no Python call: get weather", "no assistant turn"]
+    assert reasons[2].startswith("too long: ")
+    assert reasons[3] == "undeclared tool: missing is called, which is not among its tools"
+    assert figures["set_aside"] == dict.fromkeys(["no Python call", "no assistant turn", "too long", "undeclared tool"], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"), [("Get Weather", "Get_Weather"), ("get-weather", "get_weather"), ("4cast", "_4cast")]
+)
+def test_tools_that_python_cannot_call_get_names_that_it_can(
+    tokenizer_folder: Path, tokenizer, tmp_path: Path, name: str, spoken: str
+) -> None:
+    called = (Call(name=name, arguments={"city": "Ulm"}), Call(name="list", arguments={"city": "Ulm"}))
+    known = Trajectory(
+        messages=(Message(role="user", content="x"), Message(role="assistant", calls=called)),
+        tools=(tool(name), tool("list")),
+        source="s",
+        origin="o",
+        license="MIT",
+    )
+    write_trajectories(tmp_path / "trajectories.parquet", [known])
+    config = InstructionConfig(num_examples=1, sequence_length=LENGTH, synthetic_share=0, heldout_share=0)
+    assert build_instructions([tmp_path], tokenizer_folder, tmp_path / "store", config)["examples"] == 1
+    text = tokenizer.decode(TokenStore(tmp_path / "store").tokens("instruction"))
+    assert f"[{spoken}(city='Ulm'), list(city='Ulm')]" in text
+    assert f'"name": "{spoken}"' in text
+    assert f'"{name}"' not in text
 
 
 def test_trajectories_that_curation_removed_stay_out(tokenizer_folder: Path, tmp_path: Path) -> None:

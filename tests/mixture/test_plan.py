@@ -170,3 +170,37 @@ def test_a_source_of_twice_the_weight_is_shown_twice_as_often(tmp_path: Path, to
     once = config_of_mixture.model_copy(update={"max_epochs": 1.0, "tokens": 16 * sum(windows)})
     with pytest.raises(MixtureError, match=r"sources of weight 2 would be shown .* times"):
         plan_mixture(once, [tmp_path / "store"], tmp_path / "once")
+
+
+def weighted(folder: Path, tokenizer_folder: Path, weights: dict[str, float], **config: int) -> dict:
+    """The token store of 6,000 documents, as many of each source."""
+    with DocumentWriter(folder / "documents") as writer:
+        writer.write(
+            Document(text=f"{source} {n} and some tea", domain="agent", kind="k", source=source, origin="o", license="MIT")
+            for n in range(6_000 // len(weights))
+            for source in weights
+        )
+    settings = TokenStoreConfig(heldout_share=0, **config)
+    return tokenise_documents(folder / "documents", tokenizer_folder, folder / "store", settings, weights=weights)
+
+
+def test_a_cap_on_tokens_leaves_every_source_its_share(tmp_path: Path, tokenizer_folder: Path):
+    whole = weighted(tmp_path / "whole", tokenizer_folder, {"plain": 1.0, "dear": 2.0})["streams"]
+    half = sum(stream["tokens"] for stream in whole.values()) // 2
+    capped = weighted(tmp_path / "half", tokenizer_folder, {"plain": 1.0, "dear": 2.0}, max_tokens_per_domain=half)["streams"]
+    assert sum(stream["tokens"] for stream in capped.values()) == pytest.approx(half, abs=100)
+    for name in ("agent", "agent.x2"):
+        assert capped[name]["tokens"] == pytest.approx(whole[name]["tokens"] / 2, rel=0.2)
+
+
+def test_a_source_beside_one_of_a_smaller_weight_keeps_the_cap_too(tmp_path: Path, tokenizer_folder: Path):
+    streams = weighted(tmp_path, tokenizer_folder, {"plain": 1.0, "cheap": 0.01})["streams"]
+    unique = sum((stream["tokens"] - 1) // 16 for stream in streams.values())
+    with pytest.raises(MixtureError, match=r"sources of weight 1 would be shown .* times, max_epochs is 1; bring the weights"):
+        plan_mixture(mixture(16 * unique, {"agent": 1.0}, length=16, max_epochs=1), [tmp_path / "store"], tmp_path / "mixture")
+
+
+def test_weights_that_differ_in_the_last_digit_have_streams_of_their_own(tmp_path: Path, tokenizer_folder: Path):
+    streams = weighted(tmp_path, tokenizer_folder, {"one": 1.00000001, "other": 1.00000002})["streams"]
+    assert set(streams) == {"agent.x1.00000001", "agent.x1.00000002"}
+    assert sum(stream["documents"] for stream in streams.values()) == 6_000

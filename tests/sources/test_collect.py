@@ -1,5 +1,6 @@
 """Reading sources in parallel, stopping half-way, and what is reported."""
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hephaestus_dag.documents import read_document_table
+from hephaestus_dag.documents import Document, Reject, read_document_table
 from hephaestus_dag.sources.collect import collect_documents, collect_trajectories
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.shards import write_shard
 from hephaestus_dag.trajectories import Message, Trajectory
+
+
+class Marked(Document):
+    """A document that says when it is gone."""
 
 
 class StoppedError(Exception):
@@ -86,3 +92,20 @@ def test_synthetic_trajectories_join_their_structured_form(tmp_path: Path):
     rows = pq.read_table(tmp_path / "out" / "trajectories.parquet")
     assert rows["id"].to_pylist() == read_document_table(tmp_path / "out")["id"].to_pylist()
     assert found.num_documents == 3
+
+
+def test_a_shard_holds_a_few_documents_in_memory_and_not_all(tmp_path: Path):
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    def documents() -> Iterator[Document | Reject]:
+        nonlocal most
+        for number in range(7_000):
+            document = Marked(text=f"{number}", domain="text", kind="k", source="s", origin="o", license="MIT")
+            alive.add(document)
+            most = max(most, len(alive))
+            yield document
+
+    write_shard(tmp_path / "shard", documents())
+    assert pq.read_table(tmp_path / "shard/documents.parquet")["text"].to_pylist() == [str(n) for n in range(7_000)]
+    assert most < 3_000

@@ -17,7 +17,7 @@ for found in read_items(config, list_items(config)):
 
 
 def test_the_kind_on_the_page_is_found_and_reads(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "how-do-i-bring-my-own-documents.md").read_text()
+    page = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     place = re.match(r"# (\S+)", code)
     assert place

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.sources import list_items, read_items
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.openapi.files import Files
+from hephaestus_dag.sources.openapi.schemas import Schemas
 from hephaestus_dag.sources.operations import Operation, Parameter
 from hephaestus_dag.sources.rendering.formats import FORMATS, render
 from hephaestus_dag.sources.tools.openapi import read_operations
@@ -439,3 +441,22 @@ def test_references_mean_what_they_point_at(tmp_path_factory: pytest.TempPathFac
     (referred,) = operations(write(folder / "referred", described_by(chain, root))).values()
     (written,) = operations(write(folder / "written", described_by({}, inlined(root, chain)))).values()
     assert referred == written
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "told"),
+    [
+        ("integer", False, ""),
+        ("string", False, ""),
+        ("integer", "many", ""),
+        ("array", "a", ""),
+        ("string", "<function now at 0x7f5740c71620>", ""),
+        ("boolean", 1, ""),
+        ("boolean", True, "true"),
+        ("number", 2, "2"),
+        ("string", 2, '"2"'),
+    ],
+)
+def test_a_default_of_another_type_is_not_told(kind: str, default: Any, told: str):
+    schemas = Schemas(Files(Path(), "a.json", {}))
+    assert schemas.parameter("x", {"type": kind, "default": default}, 1, writable=True).default == told

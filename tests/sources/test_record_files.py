@@ -134,8 +134,8 @@ def test_pieces_of_lines_hold_every_line_once(
         items = list_record_items(config)
         found = [record for item in items for record in read_records(config, item)]
     assert [record.value["text"] for record in found if isinstance(record, Record)] == texts
-    assert len(found) == len(texts)
-    assert len({record.position for record in found}) == len(texts)
+    assert len(found) == max(len(texts), 1)  # of no rows at all, one reject says so
+    assert len({record.position for record in found}) == len(found)
 
 
 @pytest.mark.parametrize("piece", [1, 300, 1 << 20])

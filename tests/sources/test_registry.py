@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_set_aside_with_place_and_reason(tmp_path: Path):
         ("c/gone.py", "file"),
     }
     assert "too large: 300 characters" in rejects["c/large.py", "file"]
-    assert rejects["c/gone.py", "file"].startswith("FileNotFoundError")
+    assert rejects["c/gone.py", "file"].startswith("unreadable: ")
 
 
 def ids(count: int) -> list[str]:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus_dag.sources.operations import Operation, Parameter
+from hephaestus_dag.documents import Document
+from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.operations import Operation, Parameter, documentation
 from hephaestus_dag.sources.rendering.descriptions import clean_html, clean_markdown, shorten
 from hephaestus_dag.sources.rendering.formats import (
     FORMATS,
@@ -130,6 +132,28 @@ def test_a_typescript_declaration_closes_what_it_opens():
     assert text.count("{") - text.count("{pot-id}") == text.count("}") - text.count("{pot-id}")
     assert 'leaf: "oolong" | "it\'s sencha";' in text
     assert text.endswith("}[]>;")
+
+
+def test_a_result_of_which_nothing_is_said_is_not_told_to_be_none():
+    unknown = replace(BREW, returns=(), result="", response="")
+    assert ") -> Any" in render(unknown, "signature")
+    assert "Promise<unknown>;" in render(unknown, "typescript")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_follows_a_hash_is_never_sent_and_not_told(form: Any):
+    marked = replace(BREW, method="POST", path="/v1/do#Target=Make")
+    assert "#Target" not in render(marked, form)
+    assert "/v1/do" in render(marked, form)
+
+
+def test_no_line_of_a_document_ends_in_blanks():
+    config = SourceConfig(name="s", kind="tool_lists", location="in", domain="agent")
+    for origin in "abcdefgh":  # several formats
+        told = replace(BREW, origin=origin, description="**Needs:** \n* a key.\t\nThat is all.")
+        (document,) = documentation(config, [told])
+        assert isinstance(document, Document)
+        assert not re.search(r"[ \t]$", document.text, re.MULTILINE)
 
 
 def test_a_request_is_a_command_that_a_shell_reads():

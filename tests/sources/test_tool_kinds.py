@@ -116,7 +116,11 @@ def test_mcp_tools_are_found_in_results_answers_and_recorded_sessions(tmp_path: 
 
 
 def test_mcp_files_without_tools_and_broken_tools_are_set_aside(tmp_path: Path):
-    files = {"a.json": "{}", "b.json": json.dumps({"tools": [TOOL, {"name": 1}]}), "c.json": '{"tools": ['}
+    files: dict[str, str | bytes] = {
+        "a.json": "{}",
+        "b.json": json.dumps({"tools": [TOOL, {"name": 1}]}),
+        "c.json": '{"tools": [',
+    }
     documents, rejects = read(source(tmp_path, "mcp_tools", files))
     assert len(documents) == 1
     assert [(r.origin, r.reason.partition(":")[0]) for r in rejects] == [
@@ -423,6 +427,16 @@ def test_files_are_named_after_what_is_a_name():
     assert named_after("octokit==1.0/github/schema.graphql", "s") == "github"
     assert named_after("in/shopify-admin.tools.json", "s") == "shopify-admin"
     assert named_after("api/v1/schema.json", "s") == "s"
+    assert named_after("@octokit/graphql-schema@15.26.1/schema.json", "s") == "octokit"
+    assert named_after("shop@1.2.0/schema.json", "s") == "shop"
+
+
+def test_types_that_go_in_and_come_out_are_parameters_and_results(tmp_path: Path):
+    tool = {"id": "Text-to-Video", "desc": "Makes a video of a text.", "input-type": ["text"], "output-type": ["video"]}
+    (documents, rejects) = read(source(tmp_path, "tool_lists", {"a.json": json.dumps([tool])}))
+    assert rejects == []
+    assert documents[0].signatures == "text_to_video(text)"
+    assert "video" in documents[0].text.replace("Makes a video", "").replace("Text-to-Video", "").replace("Text_to_Video", "")
 
 
 LEAVES = st.sampled_from(["string", "integer", "number", "boolean"]).map(lambda kind: {"type": kind})

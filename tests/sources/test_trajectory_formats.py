@@ -411,3 +411,31 @@ def test_every_step_of_a_loop_is_read(steps: list[tuple[str, str, str]]) -> None
     read_back = read_loop(text)
     assert [m.calls[0].name for m in read_back if m.calls] == [a for a, _, _ in steps]
     assert [m.content for m in read_back if m.role == "tool"] == [o.strip() for _, _, o in steps]
+
+
+def test_calls_in_python_s_notation_are_python(tmp_path: Path) -> None:
+    def asking(name: str, origin: str) -> Trajectory:
+        turns = (Message(role="user", content="Go."), Message(role="assistant", calls=(Call(name=name, arguments={"a": 1}),)))
+        return Trajectory(messages=turns, source="s", origin=origin, license="MIT")
+
+    drawn = {
+        name: {asking(name, str(n)).in_format().format for n in range(100)} for name in ("shop.buy", "Get User/Info", "if")
+    }
+    assert drawn["shop.buy"] == {"chat_json", "chat_python", "react", "transcript"}
+    assert drawn["Get User/Info"] == drawn["if"] == {"chat_json", "react"}
+
+
+@pytest.mark.parametrize("form", ["chat_json", "chat_python", "react", "transcript"])
+def test_what_is_empty_leaves_no_blanks(form: str) -> None:
+    turns = (
+        Message(role="user", content="Go."),
+        Message(role="assistant", calls=(Call(name="go", arguments={}), Call(name="look", arguments={}))),
+        Message(role="tool", content=""),
+        Message(role="tool", content="\nGone."),
+        Message(role="assistant", content="Done."),
+    )
+    tools = tuple({"name": name, "description": said, "parameters": {}} for name, said in (("go", ""), ("look", "See a thing")))
+    text = Trajectory(messages=turns, tools=tools, source="s", origin="o", license="MIT", format=form).render()
+    assert not [line for line in text.split("\n") if line != line.rstrip()]
+    if form == "react":
+        assert text.split("\n")[1:3] == ["go: Input: {}", "look: See a thing. Input: {}"]

@@ -39,7 +39,7 @@ _TYPES = {
 """What descriptions write as a type (the standard knows seven) -> the words of ``Parameter.type``."""
 
 _LONGEST_DEFAULT = 60
-_OPAQUE = re.compile(r"(?=\D*\d)[\w+/=.-]{24,}")  # somebody's key, left in by mistake
+_OPAQUE = re.compile(r"(?=\D*\d)[\w+/=.-]{24,}|<.* at 0x[0-9a-f]+>")  # a key or an address in memory, left in by mistake
 _FORMAT = re.compile(r"[a-z][a-z0-9-]{1,19}")  # what else stands there names the vendor's own types
 
 
@@ -88,7 +88,7 @@ class Schemas:
             children=children,
             location=location,
             format=format or _format(inner),
-            default=_default(flat),
+            default=_default(flat, kind),
         )
 
     def fields(self, schema: Any, flat: dict[str, Any], depth: int, writable: bool) -> tuple[Parameter, ...]:
@@ -229,9 +229,15 @@ def _format(flat: dict[str, Any]) -> str:
     return word if isinstance(word, str) and _FORMAT.fullmatch(word) else ""
 
 
-def _default(flat: dict[str, Any]) -> str:
+def _default(flat: dict[str, Any], kind: str) -> str:
+    """Return a scalar default as JSON; one that is not of the declared type, a slip of the vendor's, is not told."""
     value = flat.get("default")
     if value in (None, "") or not isinstance(value, str | int | float) or (isinstance(value, str) and _OPAQUE.fullmatch(value)):
         return ""
+    is_flag, is_text = isinstance(value, bool), isinstance(value, str)
+    fits = {"boolean": is_flag, "integer": not is_flag and not is_text, "number": not is_flag and not is_text}
+    if not fits.get(kind, kind == "any" or (kind == "string" and not is_flag)):
+        return ""
+    value = str(value) if kind == "string" else value  # `version: 2` of YAML
     written = json.dumps(value, ensure_ascii=False)
     return written if len(written) <= _LONGEST_DEFAULT else ""

@@ -236,7 +236,8 @@ def _list(value: Any) -> list[Any]:
 def _path_root(config: "SourceConfig") -> Root:
     place = CHECKOUT / config.location.removeprefix("file://")
     parts = place.parts
-    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    # a name may hold brackets: what is there under its own name is no glob
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part) and not Path(*parts[: i + 1]).exists()), len(parts))
     folder, pattern = Path(*parts[:fixed]), str(PurePosixPath(*parts[fixed:])) if fixed < len(parts) else "**/*"
     if folder.is_file():
         folder, pattern = folder.parent, glob.escape(folder.name)
@@ -245,12 +246,33 @@ def _path_root(config: "SourceConfig") -> Root:
 
 def _found(folder: Path, pattern: str) -> Iterator[str]:
     if pattern == "**/*":
-        for place, folders, files in os.walk(folder):
-            folders.sort()
-            relative = Path(place).relative_to(folder)
-            yield from ((relative / file).as_posix() for file in files)
+        yield from _walked(folder)
     else:
         yield from (match.relative_to(folder).as_posix() for match in folder.glob(pattern) if match.is_file())
+
+
+def _walked(folder: Path) -> Iterator[str]:
+    """Yield all files below a folder. A link to a folder is followed once, unless its target is read anyway or lies around it.
+
+    Raises OSError for a folder that cannot be listed: its files would be missed in silence.
+    """
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        folders.sort()
+        relative = Path(place).relative_to(folder)
+        yield from ((relative / file).as_posix() for file in files)
+        if links := [name for name in folders if Path(place, name).is_symlink()]:
+            seen = seen or {folder.resolve()}
+            for name in links:
+                target = Path(place, name).resolve()
+                if any(target.is_relative_to(known) or known.is_relative_to(target) for known in seen):
+                    folders.remove(name)
+                seen.add(target)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a location that is not there is refused in other words
+        raise OSError(f"the folder {error.filename} cannot be listed: {error.strerror}; make it readable") from error
 
 
 def _size(path: str) -> int:

@@ -98,7 +98,7 @@ def read_records(config: SourceConfig, item: str, columns: Sequence[str] | None 
     """Yield the rows of an item, and what is malformed as rejects with their line or row.
 
     A ``.json`` file may hold a list, ``{"data": [...]}``, one object, or lines. ``columns`` limits what is read of the
-    formats that store columns; others give all that they hold.
+    formats that store columns, of which the first has to be there; others give all that they hold.
     """
     if config.form == "dataset":
         from hephaestus_dag.sources.reading.dataset_rows import read_shard  # needs the package datasets
@@ -110,19 +110,32 @@ def read_records(config: SourceConfig, item: str, columns: Sequence[str] | None 
     match = _PIECE.search(item)
     piece = (int(match[1]), int(match[2])) if match else None
     name = file.lower()
-    with (root.folder / file).open("rb") as stream:
-        try:
+    found: Record | Reject | None = None
+    try:
+        with (root.folder / file).open("rb") as stream:
             if name.endswith(".parquet"):
-                yield from _parquet(stream, piece, columns)
+                rows = _parquet(config, origin, stream, piece, columns)
             else:
-                yield from _text_rows(config, origin, name, cast(BinaryIO, stream), piece)
-        except _DAMAGED as error:
-            yield reject(config, origin, "file", f"damaged: {type(error).__name__}: {_short(error)}")
+                rows = _text_rows(config, origin, name, cast(BinaryIO, stream), piece)
+            for found in rows:
+                yield found
+    except _DAMAGED as error:
+        position = f"after {found.position}" if found else "file"
+        yield reject(config, origin, position, f"damaged: {type(error).__name__}: {_short(error)}")
+        return
+    if not found and not piece:  # a piece may lie inside of one long line
+        yield reject(config, origin, "file", "empty: no rows")
 
 
-def _parquet(stream: Any, groups: tuple[int, int] | None, columns: Sequence[str] | None) -> Iterator[Record]:
+def _parquet(
+    config: SourceConfig, origin: str, stream: Any, groups: tuple[int, int] | None, columns: Sequence[str] | None
+) -> Iterator[Record | Reject]:
     table = pq.ParquetFile(stream, pre_buffer=False)
     known = set(table.schema_arrow.names)
+    if columns and known.isdisjoint((columns[0], columns[0].partition(".")[0])):
+        names = ", ".join(table.schema_arrow.names)[:200]
+        yield reject(config, origin, "file", f"no column {columns[0]!r}: the table has {names}; correct columns")
+        return
     first, last = groups or (0, table.num_row_groups)
     row = sum(table.metadata.row_group(n).num_rows for n in range(first))
     batches = table.iter_batches(
@@ -200,7 +213,9 @@ def _parse(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         if b"NaN" in content or b"Infinity" in content:
-            return json.loads(content, parse_constant=lambda _: None)
+            value = json.loads(content, parse_constant=lambda _: None)
+            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, as orjson does
+            return value
         raise
 
 
@@ -241,6 +256,9 @@ def _csv(config: SourceConfig, origin: str, stream: io.BufferedIOBase, delimiter
     names = next(rows, None)
     if not names:
         yield reject(config, origin, "file", "empty")
+        return
+    if not all(map(_is_text, names)):
+        yield reject(config, origin, "line 1", "not UTF-8: the names of the columns")
         return
     if len(set(names)) < len(names):
         yield reject(config, origin, "line 1", f"malformed: the header names a column twice: {', '.join(names)[:200]}")

@@ -71,6 +71,8 @@ def _open(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         package = _PACKAGES.get(protocol)
         remedy = f"pip install {package}" if package else str(error)
         raise MissingPackageError(f"location {url} needs a package that is not installed; get it with: {remedy}") from None
+    except ValueError as error:  # a protocol that nobody speaks
+        raise ValueError(f"location {url} cannot be opened: {error}; write a path, s3://, https:// or hf://") from None
 
 
 def _unreachable(url: str, error: Exception) -> str:

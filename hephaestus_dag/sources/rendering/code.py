@@ -48,7 +48,7 @@ def signature_page(operation: Operation, detail: Detail) -> str:
         shown.append("**options: Any")
     name = ".".join(identifier(part) for part in operation.name.split(".") if part) or identifier(operation.name)
     kind, _, items = operation.result.partition(" of ")
-    result = _hint(kind, items) if kind else "dict" if operation.returns else "None"
+    result = _hint(kind, items) if kind else "dict" if operation.returns else "Any"  # nothing is said, which is not None
     head = f"{name}({', '.join(shown)}) -> {result}"
     if len(head) > _WIDTH:
         head = f"{name}(\n    " + ",\n    ".join(shown) + f",\n) -> {result}"
@@ -120,7 +120,7 @@ def typescript_page(operation: Operation, detail: Detail) -> str:
     given = f"params: {_interface(members, detail)}" if members else ""
     kind, _, items = operation.result.partition(" of ")
     result = _wrapped(kind or "object", items, _interface(operation.returns, detail.of_result()) if operation.returns else "")
-    result = result if operation.returns or kind else "void"
+    result = result if operation.returns or kind else "unknown"
     lines.append(f"declare function {name}({given}): Promise<{result}>;")
     return "\n".join(lines)
 

@@ -66,7 +66,7 @@ def _definitions(members: Members, detail: Detail, indent: str = "") -> str:
 
 
 def _curl(operation: Operation) -> str:
-    path, query, headers, fields = operation.path, [], [], {}
+    path, query, headers, fields = operation.path.partition("#")[0], [], [], {}
     body: Parameter | None = None
     for member in operation.parameters:
         place = member.location or ("path" if f"{{{member.name}}}" in path else "field")

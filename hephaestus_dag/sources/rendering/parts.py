@@ -105,8 +105,8 @@ def identifier(name: str) -> str:
 
 
 def call(operation: Operation) -> str:
-    """Return verb and path, or nothing for an operation that has none."""
-    return f"{operation.method} {operation.path}".strip() if operation.path else ""
+    """Return verb and path, or nothing for an operation that has none. What follows a ``#`` is never sent, and not told."""
+    return f"{operation.method} {operation.path.partition('#')[0]}".strip() if operation.path else ""
 
 
 def indented(text: str, width: int = 4) -> Iterator[str]:

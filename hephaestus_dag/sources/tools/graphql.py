@@ -3,6 +3,7 @@
 A schema file may extend types of, and name types in, the other schema files of its folder.
 """
 
+import codecs
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
     try:
         content = (root.folder / file).read_bytes()
         if file.endswith(".json"):
-            own, roots = _introspected(content)
+            own, roots = _introspected(content.removeprefix(codecs.BOM_UTF8))
             types = own
         else:
             own, roots = _declared(content.decode("utf-8-sig"))

@@ -20,6 +20,7 @@ from hephaestus_dag.sources.proto_files import MalformedProtoError, ProtoFile, S
 from hephaestus_dag.sources.reading.distributions import list_files, locate
 from hephaestus_dag.sources.reading.files import read_text, reject
 
+_DECLARATION = re.compile(r"^\s*(?:message|enum|extend|syntax|edition|package|import)\b", re.MULTILINE)
 LARGEST_FILE = 4_000_000
 """Characters above which a file is not parsed; it becomes many documents."""
 
@@ -73,6 +74,8 @@ def read_operations(config: SourceConfig, item: str) -> Iterator[Operation | Rej
         yield text
         return
     if not re.search(r"^\s*service\s+\w", text, re.MULTILINE):
+        if not _DECLARATION.search(text):
+            yield reject(config, item, "file", "not Protocol Buffers: declares no service, message, enumeration or import")
         return
     root, path = locate(config, item)
     try:
@@ -109,7 +112,8 @@ def _operation(
     if option(method.elements, "deprecated") is True:
         told[0] = f"Deprecated. {described}"
     request, response = (scope.find(side.type, scope.file.package) for side in (method.input_type, method.output_type))
-    given = sorted(_fields(scope, request, 2, writable=True), key=lambda parameter: not parameter.required)
+    placed = ((field, _location(field.name, path, body)) for field in _fields(scope, request, 2, writable=True))
+    given = [replace(field, location=place, required=field.required or place == "path") for field, place in placed]
     return Operation(
         name=method.name,
         provider=".".join(host.split(":")[0].split(".")[-2:]) or publisher,
@@ -121,7 +125,7 @@ def _operation(
         method=verb,
         path=path,
         server=f"https://{host}" if host and path else "",
-        parameters=tuple(replace(parameter, location=_location(parameter.name, path, body)) for parameter in given),
+        parameters=tuple(sorted(given, key=lambda parameter: not parameter.required)),
         returns=_fields(scope, response, 1, writable=False),
     )
 

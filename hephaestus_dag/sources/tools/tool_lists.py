@@ -22,8 +22,18 @@ from hephaestus_dag.sources.reading.record_files import file_of, list_record_ite
 
 _NAMES = ("name", "api_name", "name_for_model", "function_name", "id")
 _DESCRIPTIONS = ("description", "desc", "description_for_model", "functionality", "api_description", "summary")
-_PARAMETERS = ("parameters", "input_schema", "inputSchema", "api_arguments", "arguments", "input_parameters", "params", "args")
-_RETURNS = ("output_schema", "outputSchema", "returns", "response", "results", "output_parameters")
+_PARAMETERS = (
+    "parameters",
+    "input_schema",
+    "inputSchema",
+    "api_arguments",
+    "arguments",
+    "input_parameters",
+    "params",
+    "args",
+    "input-type",
+)
+_RETURNS = ("output_schema", "outputSchema", "returns", "response", "results", "output_parameters", "output-type")
 _LISTS = ("tools", "functions", "function", "nodes", "apis", "api_list", "tool_list", "items", "entries", "data")
 _REQUEST = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)\s+(?:https?://[^/\s]+)?(/\S*)")
 _TYPED = re.compile(
