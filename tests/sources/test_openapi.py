@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hephaestus_dag.documents import Document, Reject
@@ -426,6 +426,10 @@ def inlined(schema: Any, schemas: dict[str, Any]) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(schemas=st.fixed_dictionaries(dict.fromkeys(NAMES, SCHEMAS)), root=SCHEMAS)
+@example(
+    schemas={"A": {}, "B": {}, "C": {}, "D": {}},
+    root={"type": "object", "additionalProperties": {"$ref": "#/components/schemas/D"}},
+)
 def test_references_mean_what_they_point_at(tmp_path_factory: pytest.TempPathFactory, schemas: dict[str, Any], root: Any):
     # only to names further on, so that they can be written out: A may point at B, C and D, D at none
     chain = {name: json.loads(json.dumps(schemas[name])) for name in NAMES}

@@ -211,7 +211,7 @@ def _kind(flat: dict[str, Any]) -> str:
         else:
             return "string" if isinstance(flat.get("format"), str) and "date" in flat["format"] else "any"
     values = flat.get("additionalProperties")
-    return "map" if kind == "object" and not flat.get("properties") and isinstance(values, dict) and values else kind
+    return "map" if kind == "object" and not flat.get("properties") and isinstance(values, dict) else kind
 
 
 def _scalars(values: Any) -> list[str]:
