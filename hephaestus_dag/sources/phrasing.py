@@ -35,8 +35,8 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _INTRODUCTION = re.compile(
-    r"^(?:in )?(?:the|this)(?: following)?(?: sample)?(?: `[^`]*`| [\w-]+)?(?: command| code)? "
-    r"(?:example|command|examples|commands|request|operation)(?: command)?,? (?P<what>.+)$",
+    r"^(?:in )?(?:the|this)(?: following)?(?: sample)?(?: `[^`]*``?| [\w-]+)?(?: command| code)? "
+    r"(?:example|command|examples|commands|request|operation)(?: command| example)?,? (?P<what>.+)$",
     re.IGNORECASE,
 )
 

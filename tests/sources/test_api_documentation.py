@@ -238,3 +238,19 @@ def test_shortening_keeps_a_beginning(text: str, longest: int):
     short = shorten(text, longest)
     assert len(short) <= max(3 * longest, longest + 4)
     assert text.startswith(short.removesuffix(" ..."))
+
+
+def test_what_google_says_of_a_parameter_twice_is_said_once(tmp_path: Path):
+    parameters = {
+        "mask": {"type": "string", "description": "Required. Fields to update."},
+        "note": {"type": "string", "description": "Optional. Immutable. Optional. A note."},
+    }
+    method = {"id": "t.do", "path": "do", "description": "Does.", "parameters": parameters}
+    (tmp_path / "t.v1.json").write_text(json.dumps({"name": "t", "methods": {"do": method}}))
+    config = SourceConfig(name="g", kind="google_discovery", location=str(tmp_path), domain="agent", license="MIT")
+    (found,) = google_discovery.read_operations(config, *google_discovery.list_items(config))
+    assert isinstance(found, Operation)
+    assert [(p.name, p.required, p.description) for p in found.parameters] == [
+        ("mask", True, "Fields to update."),
+        ("note", False, "A note."),
+    ]

@@ -188,3 +188,13 @@ def test_a_malformed_examples_file_is_named(tmp_path: Path):
     (found,) = read_calls(tmp_path)
     assert isinstance(found, Reject)
     assert found.origin.endswith("examples-1.json")
+
+
+def test_the_assistant_says_nothing_about_the_page_that_the_example_stood_on(tmp_path: Path):
+    page = "**To do it**\n\nThe following ``x`` example etrieves one. It costs a cent. The output is like the following::\n\n  aws s3 ls\n"
+    (found,) = read(tmp_path, page)
+    assert trajectory(found).messages[1].content == "It costs a cent."
+    (found,) = read(
+        tmp_path, "**To do it**\n\nThe following ``x`` example example gets details about buckets::\n\n  aws s3 ls\n"
+    )
+    assert [message.content for message in trajectory(found).messages[:2]] == ["Get details about buckets.", ""]

@@ -1,5 +1,6 @@
 """Google discovery documents, as google-api-python-client ships them: one document per method."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from hephaestus_dag.sources.reading.distributions import locate
 from hephaestus_dag.sources.reading.files import reject
 from hephaestus_dag.sources.rendering.descriptions import clean_html
 
+_SAID_ELSEWHERE = re.compile(r"(?:(?:Required|Optional|Immutable|Output only)\.\s+)*(?:Required|Optional)\.(?:\s+|$)")
 _INSIDE_PACKAGE = "googleapiclient/discovery_cache/documents"
 
 
@@ -127,7 +129,7 @@ class _Api:
             name=name,
             type=kind,
             required=bool(schema.get("required")) or description.startswith("Required."),
-            description=description,
+            description=_SAID_ELSEWHERE.sub("", description),
             items=items,
             enum=tuple(str(value) for value in inner.get("enum", ())),
             children=children,

@@ -34,6 +34,9 @@ _OUTPUT_LABEL = re.compile(r"(?:^|\W)(?:output|result|response|returns(?: the fo
 _NO_OUTPUT = re.compile(
     r"(?:command|example) (?:produces|returns|has|does not (?:produce|return)) (?:no|any) output", re.IGNORECASE
 )
+_SENTENCES = re.compile(r"(?<=[.:])\s+")
+_ABOUT_THE_PAGE = re.compile(r"\b(?:examples?|following|preceding|above|below)\b", re.IGNORECASE)
+"""A sentence that only the reader of the page understands; no assistant says it before it acts."""
 _LABEL = re.compile(r"\W*(?:command|syntax|linux(?:/macos)?|example|input)\W*$", re.IGNORECASE)
 _FILE_NAME = re.compile(r"[\w./-]+\.(?:json|txt|ya?ml|xml|pem|sh|sql|csv|py|rego|dot)\b")
 _SKIPPED = re.compile(r"^(?:for (?:more|additional) information|see also|note:? the output)", re.IGNORECASE)
@@ -157,11 +160,12 @@ def _request(example: _Example) -> tuple[str, str]:
         if not what and (request := asked(sentence)):
             what = request
             paragraph = paragraph[len(sentence) :].lstrip(".: ")
-        if paragraph:
-            rest.append(paragraph)
+        said = " ".join(sentence for sentence in _SENTENCES.split(paragraph) if not _ABOUT_THE_PAGE.search(sentence))
+        if said:
+            rest.append(said)
     if not what:
         title = plain(example.heading).rstrip(":.")
-        what = capitalised(imperative(title) or title) + "." if title else rest.pop(0)
+        what = capitalised(imperative(title) or title) + "." if title else (rest or example.prose).pop(0)
     unsaid = _unsaid_options(example.command, " ".join([what, *rest]))
     if unsaid:
         what += f" Use {enumeration(unsaid)}."
