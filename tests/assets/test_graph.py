@@ -244,6 +244,11 @@ def test_placement_and_words_change_nothing(path: str, value: Any) -> None:
     assert changed(**{path: value}) == set()
 
 
+def test_everything_loads_as_the_ui_loads_it(laptop: Graph) -> None:
+    # jobs and steps share one space of names
+    laptop.definitions.get_repository_def().load_all_definitions()
+
+
 def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Graph) -> None:
     names = ("backbone", "hephaestus/stage3_checkpoint", "hephaestus/bfcl_scores", "seed_corpus", "filtered_web")
     assert [laptop.pool(name) for name in names] == [{None}] * 5
@@ -254,7 +259,7 @@ def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Grap
 
 def test_jobs_and_schedule(laptop: Graph) -> None:
     assert laptop.job("hephaestus") == laptop.names
-    assert laptop.job("seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
+    assert laptop.job("build_seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
     assert laptop.job("retrieval") == {*GROUPS["web_retrieval"], *GROUPS["quality"]}
     schedule = Graph(recipe(execution__weekly_retrieval="5 4 * * 0")).definitions.resolve_schedule_def("weekly_retrieval")
     assert (schedule.job_name, schedule.cron_schedule) == ("retrieval", "5 4 * * 0")
@@ -291,7 +296,7 @@ def test_documentation_by_a_model_joins_the_seed_corpus_where_the_recipe_wants_i
     config = {"count": 5, "annotator": {"kind": "transformers", "model": "smollm2-135m"}}
     graph = Graph(recipe(seed_corpus__synthetic_documentation=config))
     assert "synthetic_documentation" in graph.parents("seed_corpus")
-    assert "synthetic_documentation" in graph.job("seed_corpus")
+    assert "synthetic_documentation" in graph.job("build_seed_corpus")
     one, other = (
         fingerprints(recipe(seed_corpus__synthetic_documentation={**config, **more}))["synthetic_documentation"]
         for more in ({}, {"seed": 1})
