@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -49,16 +50,12 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        try:
-            status = _watch(console, process, follower)
-        except KeyboardInterrupt:
-            _be_deaf()  # an impatient second interrupt would leave half a job behind
-            status = STOPPED
-            console.print("\nstopping ...")
-        finally:
-            if process.poll() is None:  # also when the terminal was closed: no job without its terminal
-                _be_deaf()
-                end_group(process, patience=20)
+        with _interrupts() as interrupts:
+            try:
+                status = _watch(console, process, follower, interrupts)
+            finally:
+                if process.poll() is None:  # also when the terminal was closed: no job without its terminal
+                    end_group(process, patience=20)
     elapsed = _duration(time.monotonic() - started)
     if status == STOPPED:
         console.print(f"the job was stopped after {elapsed}; what is finished is kept")
@@ -72,7 +69,25 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
     return 0
 
 
-def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower) -> int:
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the signals that ask for an end; one that is ignored, as below nohup, stays ignored.
+
+    They are noted and never raised: an exception in the middle of a line being drawn could leave the terminal's lock taken,
+    and a second one would leave half a job behind.
+    """
+    asked: list[int] = []
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in heard}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower, interrupts: list[int]) -> int:
+    """Show events until the job ends, and return its exit status; ``STOPPED`` when an interrupt came first."""
     running: dict[str, str] = {}
     with console.status("starting") as status:
         while True:
@@ -82,7 +97,11 @@ def _watch(console: Console, process: subprocess.Popen[bytes], follower: Metrics
             status.update("  ".join(f"{asset} {note}" for asset, note in running.items()) or "waiting for the next asset")
             if ended:
                 return process.returncode
+            if interrupts:
+                break
             time.sleep(0.2)
+    console.print("\nstopping ...")
+    return STOPPED
 
 
 def _show(console: Console, event: dict, running: dict[str, str]) -> None:
@@ -118,17 +137,9 @@ def _print_report(console: Console, event_file: Path) -> None:
             console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
 
 
-def _be_deaf() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
-            signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
