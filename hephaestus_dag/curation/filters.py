@@ -1,8 +1,6 @@
 """The steps of curation that look at one document alone, run over the shards of a corpus in any number of processes."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +19,7 @@ from hephaestus_dag.curation.near_duplicates import signature_schema, signatures
 from hephaestus_dag.curation.removed import REMOVED_SCHEMA, Step
 from hephaestus_dag.curation.rules import LengthRule, LicenseRule
 from hephaestus_dag.documents import SCHEMA
+from hephaestus_dag.whole_folder import whole_folder
 
 DOCUMENTS, REMOVED, SIGNATURES, COUNTS = "documents.parquet", "removed.parquet", "signatures.parquet", "counts.json"
 
@@ -87,30 +86,26 @@ def filter_file(task: FilterTask) -> None:
         return
     steps = document_steps(task.config, _index(task.index))
     counts = [StepCount(step.name) for step in steps]
-    staging = task.folder.with_name(f".{task.folder.name}-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
     near = task.config.near_duplicates
     read = 0
-    with (
-        pq.ParquetWriter(staging / DOCUMENTS, SCHEMA, compression="zstd") as kept,
-        pq.ParquetWriter(staging / REMOVED, REMOVED_SCHEMA, compression="zstd") as removed,
-        pq.ParquetWriter(staging / SIGNATURES, signature_schema(near) if near else pa.schema([]), compression="zstd") as signed,
-    ):
-        for batch in pq.ParquetFile(task.documents).iter_batches(batch_size=2_048, use_threads=False):
-            read += batch.num_rows
-            for step, count in zip(steps, counts, strict=True):
-                batch, gone = count.apply(step, batch)
-                if gone.num_rows:
-                    removed.write_batch(gone)
-            kept.write_batch(batch)
-            if near and batch.num_rows:
-                signed.write_batch(signatures(batch, near))
-    (staging / COUNTS).write_text(json.dumps({"read": read, "steps": [asdict(count) for count in counts]}))
-    for path in staging.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    staging.rename(task.folder)
+    with whole_folder(task.folder) as staging:
+        with (
+            pq.ParquetWriter(staging / DOCUMENTS, SCHEMA, compression="zstd") as kept,
+            pq.ParquetWriter(staging / REMOVED, REMOVED_SCHEMA, compression="zstd") as removed,
+            pq.ParquetWriter(
+                staging / SIGNATURES, signature_schema(near) if near else pa.schema([]), compression="zstd"
+            ) as signed,
+        ):
+            for batch in pq.ParquetFile(task.documents).iter_batches(batch_size=2_048, use_threads=False):
+                read += batch.num_rows
+                for step, count in zip(steps, counts, strict=True):
+                    batch, gone = count.apply(step, batch)
+                    if gone.num_rows:
+                        removed.write_batch(gone)
+                kept.write_batch(batch)
+                if near and batch.num_rows:
+                    signed.write_batch(signatures(batch, near))
+        (staging / COUNTS).write_text(json.dumps({"read": read, "steps": [asdict(count) for count in counts]}))
 
 
 def read_counts(folders: Sequence[Path]) -> tuple[int, list[StepCount]]:

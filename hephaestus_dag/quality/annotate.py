@@ -4,19 +4,17 @@ Each answer is appended to a journal as soon as it is there, under (document, ru
 goes on where it was, and a larger sample asks only about the new pages. Errors are not kept, so they are asked again.
 """
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import read_document_table, read_documents
+from hephaestus_dag.journal import answer_with_journal, identity_hash
 from hephaestus_dag.models import resolve_model
 from hephaestus_dag.quality.annotator import Annotation, Annotator
 from hephaestus_dag.quality.config import AnnotationConfig, AnnotatorConfig
@@ -67,7 +65,16 @@ def annotate_sample(
     rubric = load_rubric(config.rubric)
     sample = draw_sample(web_corpus, retrieved, config)
     texts = read_texts(web_corpus, sample)
-    answers = annotate_with_journal(texts, annotator, rubric, journal, progress)
+    answers = answer_with_journal(
+        {identity: identity for identity in texts},
+        lambda ids: annotator.annotate([texts[identity] for identity in ids]),
+        Annotation,
+        journal,
+        field="document_id",
+        who={"rubric": rubric.sha256, "annotator": identity_hash(annotator.identity)},
+        chunk=CHUNK,
+        progress=progress,
+    )
 
     ids = sorted(sample)
     scores = np.array([answers[i].score if answers[i].status == "ok" else np.nan for i in ids], dtype=float)
@@ -144,58 +151,3 @@ def read_texts(documents: Path, wanted: dict[str, str]) -> dict[str, str]:
         pairs = zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
         texts |= {identity: text for identity, text in pairs if identity in wanted}
     return dict(sorted(texts.items()))
-
-
-def annotate_with_journal(
-    texts: dict[str, str],
-    annotator: Annotator,
-    rubric: Rubric,
-    journal: Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Annotation]:
-    """Return id → annotation, asking the annotator only about what the journal lacks."""
-    who = {"rubric": rubric.sha256, "annotator": identity_hash(annotator.identity)}
-    answers = {identity: answer for identity, answer in read_journal(journal, who) if identity in texts}
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    end_torn_line(journal)
-    for chunk in chunks(list(texts), CHUNK):
-        missing = [identity for identity in chunk if identity not in answers]
-        new = dict(zip(missing, annotator.annotate([texts[identity] for identity in missing]), strict=True)) if missing else {}
-        lines = [json.dumps({"document_id": i, **who, **asdict(a)}) + "\n" for i, a in new.items() if a.status != "error"]
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
-        answers |= new
-        if progress:
-            progress(len(answers), len(texts))
-    return answers
-
-
-def read_journal(journal: Path, who: dict[str, str]) -> Iterator[tuple[str, Annotation]]:
-    """Yield the answers that this annotator gave under this rubric. A line torn by a stop is passed over."""
-    if not journal.is_file():
-        return
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if {key: row.get(key) for key in who} == who:
-            status: Literal["ok", "invalid"] = row["status"]
-            yield row["document_id"], Annotation(row["score"], status, row["raw"])
-
-
-def end_torn_line(journal: Path) -> None:
-    """End the last line of a journal, so that what is appended starts a new one."""
-    if journal.is_file() and not journal.read_bytes().endswith(b"\n"):
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("\n")
-
-
-def chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Cut a sequence into pieces of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def identity_hash(identity: dict[str, Any]) -> str:
-    """Return a short hash of an annotator's identity."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -9,8 +9,6 @@ A shard is a folder::
 It appears under its name only when it is complete.
 """
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from hephaestus_dag.documents import SCHEMA, Document, Reject, document_batch, w
 from hephaestus_dag.sources import TRAJECTORY_KINDS, bounded, list_items, read_items, read_trajectories
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.trajectories import Trajectory, write_trajectories
+from hephaestus_dag.whole_folder import whole_folder
 
 SHARDS_PER_SOURCE = 64
 MOST_ITEMS = 500
@@ -67,31 +66,25 @@ def write_shard(folder: Path, found: Iterable[Document | Trajectory | Reject], s
     documents: list[Document] = []
     trajectories: list[Trajectory] = []
     rejects: list[Reject] = []
-    staging = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    with pq.ParquetWriter(staging / DOCUMENTS, SCHEMA, compression="zstd") as writer:
-        for item in found:
-            document = item.to_document() if isinstance(item, Trajectory) else item
-            if source and not isinstance(document, Reject):
-                document = bounded(source, document)
-            if isinstance(document, Reject):
-                rejects.append(document)
-                continue
-            documents.append(document)
-            if isinstance(item, Trajectory):
-                trajectories.append(item)
-            if len(documents) == DOCUMENTS_AT_ONCE:
+    with whole_folder(folder) as staging:
+        with pq.ParquetWriter(staging / DOCUMENTS, SCHEMA, compression="zstd") as writer:
+            for item in found:
+                document = item.to_document() if isinstance(item, Trajectory) else item
+                if source and not isinstance(document, Reject):
+                    document = bounded(source, document)
+                if isinstance(document, Reject):
+                    rejects.append(document)
+                    continue
+                documents.append(document)
+                if isinstance(item, Trajectory):
+                    trajectories.append(item)
+                if len(documents) == DOCUMENTS_AT_ONCE:
+                    writer.write_batch(document_batch(documents))
+                    documents = []
+            if documents:
                 writer.write_batch(document_batch(documents))
-                documents = []
-        if documents:
-            writer.write_batch(document_batch(documents))
-    write_trajectories(staging / TRAJECTORIES, trajectories)
-    write_rejects(staging / REJECTS, rejects)
-    for path in staging.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    staging.rename(folder)
+        write_trajectories(staging / TRAJECTORIES, trajectories)
+        write_rejects(staging / REJECTS, rejects)
 
 
 def shard_rejects(shards: Sequence[Path]) -> Iterator[Reject]:

@@ -6,19 +6,17 @@ wanted. What it says in words cannot be checked, so every document names the mod
 """
 
 import hashlib
-import importlib.resources
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from hephaestus_dag.documents import Document, Reject, signature
+from hephaestus_dag.journal import answer_with_journal, identity_hash
 from hephaestus_dag.language_model import LanguageModel, Reply
-from hephaestus_dag.quality.annotate import chunks, end_torn_line, identity_hash
 from hephaestus_dag.sources.synthesis.config import SyntheticDocumentationConfig
 from hephaestus_dag.sources.synthesis.undocumented import Undocumented
+from hephaestus_dag.wordings import load_wording
 
 KIND = "synthetic_documentation"
 PLACES = ("{source}", "{name}", "{thing}", "{parameters}")
@@ -41,16 +39,7 @@ def load_prompt(name: str) -> str:
 
     Raises FileNotFoundError when there is none, ValueError unless ``{source}`` occurs exactly once.
     """
-    packaged = importlib.resources.files("hephaestus_dag.sources.synthesis") / "prompts" / f"{name}.txt"
-    if packaged.is_file():
-        text = packaged.read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
-    else:
-        raise FileNotFoundError(f"prompt {name!r} is neither packaged nor a file; packaged: api_reference_v1")
-    if text.count("{source}") != 1:
-        raise ValueError(f"prompt {name!r} must contain {{source}} exactly once, where the code goes")
-    return text.strip()
+    return load_wording("prompt", "hephaestus_dag.sources.synthesis", "prompts", name, "{source}", "code")
 
 
 def write_documentation(
@@ -68,7 +57,16 @@ def write_documentation(
     """
     template = load_prompt(config.prompt)
     prompts = {each.key: fill(template, each) for each in functions}
-    replies = answer_with_journal(prompts, model, config.max_tokens, journal, progress)
+    replies = answer_with_journal(
+        {key: hashlib.sha256(prompt.encode()).hexdigest()[:32] for key, prompt in prompts.items()},
+        lambda keys: model.generate([prompts[key] for key in keys], config.max_tokens),
+        Reply,
+        journal,
+        field="prompt",
+        who={"model": identity_hash(model.identity), "max_tokens": config.max_tokens},
+        chunk=CHUNK,
+        progress=progress,
+    )
     failed = [reply for reply in replies.values() if reply.status == "error"]
     if len(failed) > len(replies) / 2:
         raise RuntimeError(f"no answer about {len(failed)} of {len(replies)} functions; for example: {failed[0].text}")
@@ -102,45 +100,6 @@ def fill(template: str, function: Undocumented) -> str:
         "{parameters}": ", ".join(function.parameters),
     }
     return re.sub("|".join(map(re.escape, PLACES)), lambda place: values[place.group()], template)
-
-
-def answer_with_journal(
-    prompts: dict[str, str],
-    model: LanguageModel,
-    max_tokens: int,
-    journal: Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Reply]:
-    """Return key → reply, asking the model only about the prompts that the journal lacks."""
-    who = {"model": identity_hash(model.identity), "max_tokens": max_tokens}
-    asked = {key: hashlib.sha256(prompt.encode()).hexdigest()[:32] for key, prompt in prompts.items()}
-    kept = {row["prompt"]: Reply(row["text"], row["status"], row["finished"]) for row in _rows(journal, who)}
-    replies = {key: kept[prompt] for key, prompt in asked.items() if prompt in kept}
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    end_torn_line(journal)
-    for chunk in chunks(list(prompts), CHUNK):
-        missing = [key for key in chunk if key not in replies]
-        new = dict(zip(missing, model.generate([prompts[key] for key in missing], max_tokens), strict=True)) if missing else {}
-        lines = [json.dumps({"prompt": asked[k], **who, **asdict(r)}) + "\n" for k, r in new.items() if r.status != "error"]
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
-        replies |= new
-        if progress:
-            progress(len(replies), len(prompts))
-    return replies
-
-
-def _rows(journal: Path, who: dict[str, str | int]) -> Iterator[dict]:
-    """Yield what this model answered. A line torn by a stop is passed over."""
-    if not journal.is_file():
-        return
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if {key: row.get(key) for key in who} == who:
-            yield row
 
 
 def find_problem(reply: Reply, function: Undocumented, prompt: str, config: SyntheticDocumentationConfig) -> str | None:
