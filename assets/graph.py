@@ -13,8 +13,6 @@ FIXED = (
     seed_corpus.code_documents,
     seed_corpus.text_documents,
     web_retrieval.web_corpus,
-    web_retrieval.web_index,
-    web_retrieval.retrieved_web_shards,
     quality.quality_annotations,
     quality.quality_classifier,
     quality.quality_scored_web,
@@ -74,7 +72,14 @@ class Variants:
 def lineage_of(recipe: Recipe) -> Lineage:
     """Return all assets of a recipe with their identities."""
     return Lineage(
-        recipe, [*FIXED, *seed_corpus.seed_corpus(recipe), *scaling_law.proxy_runs(recipe), *Variants(recipe).assets]
+        recipe,
+        [
+            *FIXED,
+            *seed_corpus.seed_corpus(recipe),
+            *web_retrieval.search_assets(recipe),
+            *scaling_law.proxy_runs(recipe),
+            *Variants(recipe).assets,
+        ],
     )
 
 

@@ -1,80 +1,92 @@
 """Quality: keep the part of the retrieved web that helps an agent (paper section 4.2)."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from assets.artifact import Build, CheckDeclaration, artifact
+from assets.showing import figures_of, rounded
+from assets.web_retrieval import encoder_identity, open_encoder
 from hephaestus_dag.artifacts import Check, Report
-from hephaestus_dag.models import model_identity
-from hephaestus_dag.quality.config import AnnotatorConfig
-from hephaestus_dag.quality.rubric import load_rubric
-from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.quality.annotate import annotation_identity
+from hephaestus_dag.quality.canaries import junk_digest
+
+if TYPE_CHECKING:
+    from hephaestus_dag.quality.canaries import Canaries
 
 GROUP = "quality"
+PLANTED_RECALL, JUNK_LET_THROUGH = 0.95, 0.05
+
+JUDGED = CheckDeclaration(
+    name="most_pages_were_judged", description="The annotator gave at least nine of ten pages a score, errors counted."
+)
+STABLE = CheckDeclaration(
+    name="verdicts_survive_other_words",
+    description="Asked in other words, the annotator gives more equal verdicts than chance would.",
+    blocking=False,
+)
+BETTER_THAN_CHANCE = CheckDeclaration(
+    name="classifier_ranks_better_than_chance",
+    description="On held-out examples a good page scores higher than a bad one more often than not.",
+)
+KEPT = CheckDeclaration(name="kept_share_is_plausible", description="The filter kept neither too little nor too much.")
+PLANTED = CheckDeclaration(
+    name="planted_agent_pages_come_through",
+    description="Agent pages that nothing learned from would be retrieved and kept, 95 of 100 at least.",
+)
+JUNK = CheckDeclaration(
+    name="planted_junk_is_kept_out", description="Of packaged junk, 5 of 100 pages at most would be retrieved and kept."
+)
 
 
-def annotator_identity(recipe: Recipe) -> dict[str, Any]:
-    """Return what the annotator and its rubric are."""
-    annotation = recipe.quality.annotation
-    return {"annotator": identity_of_annotator(annotation.annotator), "rubric": load_rubric(annotation.rubric).sha256}
-
-
-def identity_of_annotator(annotator: AnnotatorConfig) -> dict[str, Any]:
-    """Return what decides an annotator's answers; where it is served from does not."""
-    local = annotator.kind == "transformers"
-    return {
-        "kind": annotator.kind,
-        "model": model_identity(annotator.model) if local else annotator.model,
-        "max_tokens": annotator.max_tokens,
-        **({"dtype": annotator.dtype} if local else {}),
-    }
-
-
-def measures_table(measures: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """Return held-out measures as rows, in the columns of the paper's Table 6."""
-    return [{"held-out examples": name, **values} for name, values in measures.items() if values]
+def by_step(pages: "Canaries") -> str:
+    """Say what each step alone did with canaries: together they could hide that one does nothing."""
+    return f"; retrieval alone lets {pages.retrieved.mean():.1%} through, the filter alone {pages.kept.mean():.1%}"
 
 
 @artifact(
     group=GROUP,
     kinds={"huggingface", "parquet"},
     inputs=["web_corpus", "retrieved_web_shards"],
-    recipe=["quality.annotation.num_samples", "quality.annotation.good_above", "quality.annotation.seed"],
-    outside=annotator_identity,
-    checks=[
-        CheckDeclaration(
-            name="most_pages_were_judged", description="The annotator gave at least nine of ten pages a score, errors counted."
-        )
-    ],
+    recipe=[f"quality.annotation.{name}" for name in ("num_samples", "num_strata", "good_above", "recheck_samples", "seed")],
+    outside=lambda recipe: annotation_identity(recipe.quality.annotation),
+    checks=[JUDGED, STABLE],
 )
 def quality_annotations(build: Build) -> Report:
-    """A language model's judgement, by a written rubric, of a sample of web pages: strongly, weakly and not retrieved."""
-    from hephaestus_dag.quality.annotate import annotate_sample, make_annotator
+    """A language model's judgement, by a written rubric, of a sample of web pages from every stratum of retrieval scores."""
+    from hephaestus_dag.quality.annotate import annotate_sample
 
     config = build.recipe.quality.annotation
-    annotator = make_annotator(config.annotator, load_rubric(config.rubric), build.cache, build.device)
     found = annotate_sample(
         build.input("web_corpus"),
         build.input("retrieved_web_shards") / "retrieved.parquet",
-        annotator,
         config,
+        build.cache,
+        build.cache / "answers",
         build.folder,
-        build.work / "answers.jsonl",
+        build.device,
         build.progress,
     )
-    judged = found["by_status"].get("ok", 0)
+    judged, again = found["by_status"].get("ok", 0), found["recheck"] or {}
+    kappa = again.get("kappa")
     return Report(
         headline=f"{judged:,} of {found['pages']:,} pages judged by {config.annotator.model}, {found['good']:,} of them good",
         rows=found["pages"],
         figures={
-            **{name: value for name, value in found.items() if isinstance(value, (int, float, str))},
-            **{f"mean score {name}": value for name, value in found["mean_score"].items() if value is not None},
+            **figures_of(found),
+            **{f"mean score, {name}": value for name, value in found["mean_score"].items() if value is not None},
+            **{f"asked again: {name}": value for name, value in figures_of(again).items()},
         },
+        tables={"answers": [{"status": status, "pages": n} for status, n in found["by_status"].items()]},
         checks=[
             Check(
-                name="most_pages_were_judged",
+                name=JUDGED.name,
                 passed=judged >= 0.9 * found["pages"],
                 detail=f"{judged} of {found['pages']} pages have a score; by status: {found['by_status']}",
-            )
+            ),
+            Check(
+                name=STABLE.name,
+                passed=not again or (kappa is not None and kappa > 0),
+                detail=f"Cohen's kappa {kappa:.2f} on {again['pages']} pages" if kappa is not None else "not measured",
+            ),
         ],
     )
 
@@ -82,11 +94,12 @@ def quality_annotations(build: Build) -> Report:
 @artifact(
     group=GROUP,
     kinds={"fasttext"},
-    inputs=["seed_corpus", "web_corpus", "retrieved_web_shards", "quality_annotations"],
+    inputs=["seed_corpus", "web_corpus", "web_index", "seed_queries", "retrieved_web_shards", "quality_annotations"],
     recipe=["quality.classifier"],
+    checks=[BETTER_THAN_CHANCE],
 )
 def quality_classifier(build: Build) -> Report:
-    """A fastText classifier that learned from seed documents and annotated pages, measured on held-out examples."""
+    """A fastText classifier that learned from seed documents and annotated pages, measured beside its alternatives."""
     from hephaestus_dag.quality.classifier import train_classifier
 
     found = train_classifier(
@@ -94,27 +107,47 @@ def quality_classifier(build: Build) -> Report:
         build.input("web_corpus"),
         build.input("retrieved_web_shards") / "retrieved.parquet",
         build.input("quality_annotations") / "annotations.parquet",
+        build.input("web_index"),
+        build.input("seed_queries"),
         build.recipe.quality.classifier,
         build.folder,
+        build.recipe.web_retrieval.retrieval.query_domains,
     )
+    parts = {"all": "held_out", "web pages": "held_out_web", "annotated pages": "held_out_annotated"}
     held_out, annotated = found["held_out"], found["held_out_annotated"]
     honest = f"; on annotated pages alone F1 {annotated['f1']:.2f}" if annotated else ""
+    auc = held_out["auc"]
     return Report(
         headline=f"held-out precision {held_out['precision']:.2f}, recall {held_out['recall']:.2f}, "
         f"F1 {held_out['f1']:.2f}{honest}",
-        figures={**{f"held-out {name}": value for name, value in held_out.items()}, "model bytes": found["model_bytes"]},
+        figures={
+            **{f"held-out {name}": value for name, value in figures_of(dict(held_out)).items()},
+            **figures_of(found),
+            **{f"setting {name}": value for name, value in found["settings"].items()},
+        },
         tables={
-            "held-out measures": measures_table({"all": held_out, "annotated pages only": annotated}),
+            "held-out measures": rounded([{"held-out": name, **found[key]} for name, key in parts.items() if found[key]]),
+            "what the classifier adds": rounded(found["alternatives"]),
+            "confusion": found["confusion"],
+            "reliability": rounded(found["reliability"]),
+            "settings tried": rounded(found["trials"]),
             "examples": [{"part": part, **counts} for part, counts in found["examples"].items()],
         },
-        pictures={"scores and precision-recall": "quality.png"},
+        pictures={"scores, precision and recall, reliability": "quality.png"},
+        checks=[
+            Check(
+                name=BETTER_THAN_CHANCE.name,
+                passed=auc is not None and auc > 0.5,
+                detail=f"area under the curve {auc:.3f} on {held_out['examples']} examples" if auc is not None else "one class",
+            )
+        ],
     )
 
 
 @artifact(group=GROUP, kinds={"fasttext", "parquet"}, inputs=["retrieved_web_shards", "quality_classifier"])
 def quality_scored_web(build: Build) -> Report:
     """A quality score for every retrieved document, beside the documents."""
-    from hephaestus_dag.quality.classifier import score_documents
+    from hephaestus_dag.quality.scoring import score_documents
 
     found = score_documents(
         build.input("retrieved_web_shards"), build.input("quality_classifier"), build.folder, build.progress
@@ -130,32 +163,58 @@ def quality_scored_web(build: Build) -> Report:
 @artifact(
     group=GROUP,
     kinds={"parquet"},
-    inputs=["retrieved_web_shards", "quality_classifier", "quality_scored_web"],
+    inputs=["seed_corpus", "seed_queries", "retrieved_web_shards", "quality_classifier", "quality_scored_web"],
     recipe=["quality.filter"],
-    checks=[CheckDeclaration(name="kept_share_is_plausible", description="The filter kept neither too little nor too much.")],
+    outside=lambda recipe: encoder_identity(recipe) | {"junk": junk_digest()},
+    checks=[KEPT, PLANTED, JUNK],
 )
 def filtered_web(build: Build) -> Report:
     """The retrieved documents that score high enough; the others are kept aside with their score."""
+    from hephaestus_dag.quality.canaries import canary_check
     from hephaestus_dag.quality.threshold import apply_threshold
 
-    config = build.recipe.quality.filter
-    found = apply_threshold(
-        build.input("retrieved_web_shards"),
-        build.input("quality_scored_web"),
-        build.input("quality_classifier"),
-        config,
-        build.folder,
+    config, classifier = build.recipe.quality.filter, build.input("quality_classifier")
+    retrieval = build.recipe.web_retrieval.retrieval
+    retrieved = build.input("retrieved_web_shards")
+    found = apply_threshold(retrieved, build.input("quality_scored_web"), classifier, config, build.folder)
+    canaries = canary_check(
+        build.input("seed_corpus"),
+        build.input("seed_queries"),
+        retrieved / "reach.parquet",
+        classifier,
+        found["threshold"],
+        open_encoder(build),
+        domains=retrieval.query_domains,
+        max_queries_per_document=retrieval.max_queries_per_document,
     )
     return Report(
-        headline=f"{found['kept']:,} of {found['scored']:,} pages kept ({found['kept_share']:.0%})",
+        headline=f"{found['kept']:,} of {found['scored']:,} pages kept ({found['kept_share']:.0%}), the {found['rule']}",
         rows=found["kept"],
-        figures={name: value for name, value in found.items() if isinstance(value, (int, float))},
-        tables={"kept by source": [{"source": name, "pages": n} for name, n in found["by_source"].items()]},
+        figures=figures_of(found),
+        tables={
+            "kept by source": [{"source": name, "pages": n} for name, n in found["by_source"].items()],
+            "confusion on held-out pages": found["confusion"],
+            "canaries": rounded(canaries.table()),
+            "planted agent pages that were lost": canaries.lost[:10],
+            "junk that came through": canaries.let_through[:10],
+        },
         checks=[
             Check(
-                name="kept_share_is_plausible",
+                name=KEPT.name,
                 passed=config.plausible(found["kept_share"]),
                 detail=f"{found['kept_share']:.1%}, bounds {config.min_keep_share:.0%} and {config.max_keep_share:.0%}",
-            )
+            ),
+            Check(
+                name=PLANTED.name,
+                passed=canaries.planted_recall >= PLANTED_RECALL,
+                detail=f"{canaries.planted_recall:.1%} of {len(canaries.planted)}, at least {PLANTED_RECALL:.0%} wanted"
+                + by_step(canaries.planted),
+            ),
+            Check(
+                name=JUNK.name,
+                passed=canaries.junk_let_through <= JUNK_LET_THROUGH,
+                detail=f"{canaries.junk_let_through:.1%} of {len(canaries.junk)}, at most {JUNK_LET_THROUGH:.0%} wanted"
+                + by_step(canaries.junk),
+            ),
         ],
     )

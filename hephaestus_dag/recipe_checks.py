@@ -24,7 +24,7 @@ SOURCES = (
     ("web_retrieval", "web_corpus"),
 )
 ANNOTATOR = ("quality", "annotation", "annotator")
-RUBRIC = ("quality", "annotation", "rubric")
+RUBRICS = (("quality", "annotation", "rubric"), ("quality", "annotation", "recheck_rubric"))
 MODELS = (
     ("web_retrieval", "retrieval", "encoder", "model"),
     ("mixture", "tokenizer", "model"),
@@ -60,10 +60,10 @@ def _missing_documents(raw: Any) -> Iterator[Problem]:
 
 def _missing_models(raw: Any) -> Iterator[Problem]:
     served = _at(raw, (*ANNOTATOR, "kind")) == "openai"
-    for path in [*MODELS, *([] if served else [(*ANNOTATOR, "model")]), RUBRIC]:
+    for path in [*MODELS, *([] if served else [(*ANNOTATOR, "model")]), *RUBRICS]:
         name = _at(raw, path)
         try:
-            if isinstance(name, str) and path == RUBRIC:
+            if isinstance(name, str) and path in RUBRICS:
                 load_rubric(name)
             elif isinstance(name, str) and not is_folder(name):
                 model_identity(name)

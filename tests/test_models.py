@@ -32,7 +32,13 @@ def test_identity_ignores_files_that_do_not_make_the_model(tmp_path: Path):
     before = model_identity(str(folder))
     (folder / "README.md").write_text("hello")
     assert model_identity(str(folder)) == before
-    (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "merges.txt", "spiece.model", "special_tokens_map.json"])
+def test_identity_of_a_folder_follows_its_tokenizer(tmp_path: Path, name: str):
+    folder = model_folder(tmp_path / "m")
+    before = model_identity(str(folder))
+    (folder / name).write_text("{}")
     assert model_identity(str(folder)) != before
 
 

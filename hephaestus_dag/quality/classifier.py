@@ -1,50 +1,46 @@
-"""The fastText classifier: does a page look like what the seed corpus and the annotated pages call good?
+"""Train the fastText classifier, measure it on held-out examples, and set it beside its alternatives.
 
-Positive examples are seed documents and pages annotated good; negative ones are pages annotated bad and random pages that
-retrieval did not find. Examples are split by document id. Seed documents differ from web pages in style as well as in
-content, so the held-out measures on annotated pages alone, reported beside the overall ones, are the honest figure.
+Examples are parted by document id. Training examples fit the model, validation examples choose its settings and the threshold
+of its measures, held-out examples only measure. `examples` says what they are and why web pages are the honest measure.
 """
 
-import functools
 import json
-import re
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hephaestus_dag.documents import read_document_table, read_documents
+from hephaestus_dag.quality.alternatives import CLASSIFIER, CONSTANT, HEURISTIC, SIMILARITY, compare, query_similarity
 from hephaestus_dag.quality.config import ClassifierConfig
-from hephaestus_dag.quality.figure import score_figure
-from hephaestus_dag.quality.measures import measure, threshold_table
-
-Origin = Literal["seed", "annotated_good", "annotated_bad", "random"]
-POSITIVE_ORIGINS: tuple[Origin, ...] = ("seed", "annotated_good")
-POSITIVE, NEGATIVE = "__label__positive", "__label__negative"
-SCORE_SCHEMA = pa.schema([("document_id", pa.string()), ("quality_score", pa.float32())])
-HELD_OUT_SCHEMA = pa.schema(
-    [("document_id", pa.string()), ("origin", pa.string()), ("positive", pa.bool_()), ("quality_score", pa.float32())]
+from hephaestus_dag.quality.examples import ALL, PARTS, Example, collect_examples, count_origins, most_honest_part, split
+from hephaestus_dag.quality.figure import quality_figure
+from hephaestus_dag.quality.heuristic import heuristic_scores
+from hephaestus_dag.quality.measures import (
+    Measures,
+    best_f1_threshold,
+    calibration_error,
+    confusion,
+    measure,
+    reliability,
+    threshold_table,
 )
-SYMBOL = re.compile(r"([^\w\s])")
+from hephaestus_dag.quality.scoring import score_texts
+from hephaestus_dag.quality.search import SEARCHED, search
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A document the classifier learns from or is measured on."""
-
-    document_id: str
-    text: str
-    origin: Origin
-
-    @property
-    def positive(self) -> bool:
-        """Whether it is an example of what to keep."""
-        return self.origin in POSITIVE_ORIGINS
+SCORED_SCHEMA = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("origin", pa.string()),
+        ("positive", pa.bool_()),
+        ("quality_score", pa.float32()),
+        ("similarity", pa.float32()),
+        ("heuristic", pa.float32()),
+    ]
+)
 
 
 def train_classifier(
@@ -52,174 +48,130 @@ def train_classifier(
     web_corpus: Path,
     retrieved: Path,
     annotations: Path,
+    web_index: Path,
+    queries: Path,
     config: ClassifierConfig,
     folder: Path,
     seed_domains: Sequence[str] = ("agent",),
 ) -> dict[str, Any]:
     """Train the classifier, measure it on held-out examples, and write it into ``folder``.
 
-    ``retrieved`` and ``annotations`` are the Parquet files of those steps. Written are::
+    ``retrieved`` and ``annotations`` are the Parquet files of those steps, ``web_index`` and ``queries`` the folders of the
+    web's vectors and of the seed queries. Written are::
 
-        quality.bin            the fastText model (config.max_characters lies in classifier.json)
-        classifier.json        the settings
-        held_out.parquet       document_id, origin, positive, quality_score
+        quality.bin            the fastText model, folded; it reads what `prepare` makes of a text
+        classifier.json        the chosen settings
+        held_out.parquet       document_id, origin, positive, quality_score; similarity, heuristic (null for seed documents)
         thresholds.json        precision, recall, kept share and so on at 20 thresholds
-        quality.png            score histogram and precision-recall curve
+        measures.json          what is returned
+        quality.png            scores, precision-recall curve beside the alternatives', reliability
 
-    Returns the counts of examples, the held-out measures at 0.5 (all, and annotated pages only) and the model's size.
-    Raises ValueError when training or held-out examples lack one of the two classes.
+    Returns::
+
+        examples               split -> origin -> count
+        settings, trials       what was chosen; what was tried: settings, average_precision, numbers_trained, chosen
+        searched_on            the part of the validation examples that chose, one of `PARTS`
+        threshold_from         the part of them on which the threshold of the measures, not that of the filter, has the best F1
+        held_out, held_out_web, held_out_annotated    measures at that threshold; None where there is no such page
+        measured_on            the part of the held-out examples that the following is about, the most honest that has enough
+        confusion, reliability, calibration_error
+        alternatives           see `compare`; empty where measured_on or threshold_from is all examples
+        model_bytes            size of quality.bin
+
+    Raises ValueError when training, validation or held-out examples lack one of the two classes.
     """
-    examples = collect_examples(seed_corpus, web_corpus, retrieved, annotations, config, seed_domains)
-    training = [e for e in examples if not is_held_out(e.document_id, config.held_out_share)]
-    held_out = [e for e in examples if is_held_out(e.document_id, config.held_out_share)]
-    for name, part in (("training", training), ("held-out", held_out)):
-        if len({e.positive for e in part}) < 2:
-            raise ValueError(f"the {name} examples ({len(part)}) lack a class: annotate more pages, or change held_out_share")
-
+    examples = split(collect_examples(seed_corpus, web_corpus, retrieved, annotations, config, seed_domains), config)
+    searched = search(examples["training"], examples["validation"], config)
     folder.mkdir(parents=True, exist_ok=True)
-    fit(training, config, folder / "quality.bin")
-    (folder / "classifier.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    scores = score_texts(folder, [e.text for e in held_out])
-    labels = np.array([e.positive for e in held_out])
-    annotated = np.array([e.origin.startswith("annotated") for e in held_out])
-    columns = [[e.document_id for e in held_out], [e.origin for e in held_out], labels, scores]
-    arrays = [pa.array(column, type) for column, type in zip(columns, HELD_OUT_SCHEMA.types, strict=True)]
-    pq.write_table(pa.table(arrays, schema=HELD_OUT_SCHEMA), folder / "held_out.parquet", compression="zstd")
-    (folder / "thresholds.json").write_text(json.dumps(threshold_table(scores, labels), indent=2) + "\n")
-    score_figure(scores, labels, folder / "quality.png")
-    return {
-        "examples": {name: count_origins(part) for name, part in (("training", training), ("held_out", held_out))},
-        "held_out": measure(scores, labels, 0.5),
-        "held_out_annotated": measure(scores[annotated], labels[annotated], 0.5) if annotated.any() else None,
+    searched.best.model.save_model(str(folder / "quality.bin"))
+    write_json(folder / "classifier.json", searched.best.settings.model_dump(mode="json"))
+
+    validation, held_out = (score_examples(examples[name], folder, web_index, queries) for name in ("validation", "held_out"))
+    pq.write_table(held_out, folder / "held_out.parquet", compression="zstd")
+    parts = list(PARTS)
+    measured_on = most_honest_part(held_out["origin"].to_numpy(zero_copy_only=False), labels_of(held_out))
+    larger = parts[parts.index(measured_on) :]
+    threshold_from = next(part for part in larger if has_both_classes(part_of(validation, part)))
+    known, measured = part_of(validation, threshold_from), part_of(held_out, measured_on)
+
+    threshold = best_f1_threshold(scores_of(known), labels_of(known))
+    rows = reliability(scores_of(measured), labels_of(measured))
+    comparable = ALL not in (measured_on, threshold_from)
+    ways = ways_to_score(measured) if comparable else {CLASSIFIER: scores_of(measured)}
+    found = {
+        "examples": {name: count_origins(part) for name, part in examples.items()},
+        "settings": {name: getattr(searched.best.settings, name) for name in SEARCHED},
+        "trials": searched.trials,
+        "searched_on": searched.judged_on,
+        "threshold_from": threshold_from,
+        "held_out": measure(scores_of(held_out), labels_of(held_out), threshold),
+        "held_out_web": measure_part(part_of(held_out, "web pages"), threshold),
+        "held_out_annotated": measure_part(part_of(held_out, "annotated pages"), threshold),
+        "measured_on": measured_on,
+        "confusion": confusion(scores_of(measured), labels_of(measured), threshold),
+        "reliability": rows,
+        "calibration_error": calibration_error(rows),
+        "alternatives": compare(ways_to_score(known), ways, labels_of(known), labels_of(measured)) if comparable else [],
         "model_bytes": (folder / "quality.bin").stat().st_size,
+    }
+    write_json(folder / "measures.json", found)
+    write_json(folder / "thresholds.json", threshold_table(scores_of(held_out), labels_of(held_out)))
+    quality_figure(scores_of(held_out), labels_of(held_out), measured_on, ways, labels_of(measured), folder / "quality.png")
+    return found
+
+
+def score_examples(examples: Sequence[Example], folder: Path, web_index: Path, queries: Path) -> pa.Table:
+    """Return examples with their scores by the classifier in ``folder`` and, for web pages, by its alternatives."""
+    pages = [e for e in examples if e.origin != "seed"]
+    similarity = dict(zip(pages, query_similarity([e.document_id for e in pages], web_index, queries).tolist(), strict=True))
+    heuristic = dict(zip(pages, heuristic_scores(e.text for e in pages).tolist(), strict=True))
+    columns = [
+        [e.document_id for e in examples],
+        [e.origin for e in examples],
+        [e.positive for e in examples],
+        score_texts(folder, [e.text for e in examples]),
+        [similarity.get(e) for e in examples],
+        [heuristic.get(e) for e in examples],
+    ]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, SCORED_SCHEMA.types, strict=True)]
+    return pa.table(arrays, schema=SCORED_SCHEMA)
+
+
+def ways_to_score(pages: pa.Table) -> dict[str, np.ndarray]:
+    """Return the scores of web pages by the classifier, and by each alternative to it."""
+    return {
+        CLASSIFIER: scores_of(pages),
+        SIMILARITY: pages["similarity"].to_numpy(),
+        HEURISTIC: pages["heuristic"].to_numpy(),
+        CONSTANT: np.zeros(pages.num_rows),
     }
 
 
-def collect_examples(
-    seed_corpus: Path,
-    web_corpus: Path,
-    retrieved: Path,
-    annotations: Path,
-    config: ClassifierConfig,
-    seed_domains: Sequence[str],
-) -> list[Example]:
-    """Return the examples, sorted by document id; a document has one label, and an annotation outweighs a guess."""
-    origin: dict[str, Origin] = {}
-    table = read_document_table(seed_corpus, ["id", "domain"])
-    seed_ids = {r["id"] for r in table.to_pylist() if r["domain"] in seed_domains}
-    found = set(pq.read_table(retrieved, columns=["document_id"])["document_id"].to_pylist())
-    other_ids = set(read_document_table(web_corpus, ["id"])["id"].to_pylist()) - found - seed_ids
-    generator = np.random.default_rng(config.seed)
-    origin |= dict.fromkeys(draw(other_ids, config.num_random, generator), "random")
-    origin |= dict.fromkeys(draw(seed_ids, config.num_seed, generator), "seed")
-    for row in pq.read_table(annotations, columns=["document_id", "good"]).to_pylist():
-        if row["good"] is not None and origin.get(row["document_id"]) != "seed":
-            origin[row["document_id"]] = "annotated_good" if row["good"] else "annotated_bad"
-    texts: dict[str, str] = {}
-    for corpus in (seed_corpus, web_corpus):
-        for batch in read_documents(corpus, ["id", "text"]):
-            pairs = zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
-            texts |= {identity: text[: config.max_characters] for identity, text in pairs if identity in origin}
-    return [Example(identity, texts[identity], origin[identity]) for identity in sorted(origin)]
+def part_of(examples: pa.Table, part: str) -> pa.Table:
+    """Return the examples of one of `PARTS`."""
+    return examples.filter(pc.field("origin").isin(list(PARTS[part])))
 
 
-def draw(ids: set[str], number: int, generator: np.random.Generator) -> list[str]:
-    """Return a random choice of at most ``number`` ids."""
-    return generator.permutation(np.array(sorted(ids), dtype=object))[:number].tolist()
+def scores_of(examples: pa.Table) -> np.ndarray:
+    """Return the classifier's scores."""
+    return examples["quality_score"].to_numpy()
 
 
-def is_held_out(document_id: str, share: float) -> bool:
-    """Decide by the second 32 bits of the id, so that the choice is independent of the token store's, which reads the first."""
-    return int(document_id[8:16], 16) / 2**32 < share
+def labels_of(examples: pa.Table) -> np.ndarray:
+    """Return which examples are positive."""
+    return examples["positive"].to_numpy(zero_copy_only=False)
 
 
-def count_origins(examples: Sequence[Example]) -> dict[str, int]:
-    """Return the number of examples of each origin."""
-    return {name: sum(e.origin == name for e in examples) for name in ("seed", "annotated_good", "annotated_bad", "random")}
+def has_both_classes(examples: pa.Table) -> bool:
+    """Tell whether there are positive and negative examples."""
+    return len(examples["positive"].unique()) == 2
 
 
-def fit(examples: Sequence[Example], config: ClassifierConfig, path: Path) -> None:
-    """Train on one thread with a fixed seed (the same examples give the same bytes) and save the model."""
-    import fasttext
-
-    lines = [
-        f"{POSITIVE if e.positive else NEGATIVE} {normalise(e.text)}\n"
-        for e in examples
-        for _ in range(config.annotated_weight if e.origin.startswith("annotated") else 1)
-    ]
-    shuffled = np.random.default_rng(config.seed).permutation(np.array(lines, dtype=object))
-    with tempfile.TemporaryDirectory() as scratch:
-        training_file = Path(scratch) / "train.txt"
-        training_file.write_text("".join(shuffled), encoding="utf-8")
-        model = fasttext.train_supervised(
-            str(training_file),
-            dim=config.dim,
-            epoch=config.epochs,
-            lr=config.lr,
-            wordNgrams=config.word_ngrams,
-            minCount=config.min_count,
-            bucket=config.bucket,
-            seed=config.seed,
-            thread=1,
-            verbose=0,
-        )
-    model.save_model(str(path))
+def measure_part(examples: pa.Table, threshold: float) -> Measures | None:
+    """Return the measures of some examples; None where there is none."""
+    return measure(scores_of(examples), labels_of(examples), threshold) if examples.num_rows else None
 
 
-def normalise(text: str) -> str:
-    """Return a text as fastText reads it: one line, lower case, symbols apart, and nothing that could pass for a label."""
-    return " ".join(SYMBOL.sub(r" \1 ", text.lower().replace("__label__", "label ")).split())
-
-
-def open_classifier(folder: Path) -> tuple[Any, int]:
-    """Return the fastText model of a folder, and the number of characters that it reads. The last one stays in memory."""
-    status = (folder / "quality.bin").stat()
-    return load_classifier(folder, status.st_mtime_ns, status.st_ino)
-
-
-@functools.lru_cache(maxsize=1)
-def load_classifier(folder: Path, modified: int, inode: int) -> tuple[Any, int]:
-    """Load a classifier; the last two arguments make a rebuilt file in the same place another one."""
-    import fasttext
-
-    settings = json.loads((folder / "classifier.json").read_text())
-    return fasttext.load_model(str(folder / "quality.bin")), settings["max_characters"]
-
-
-def score_texts(classifier: Path, texts: Sequence[str]) -> np.ndarray:
-    """Return P(positive) of each text as float32, 0 to 1. ``classifier`` is the folder of ``train_classifier``."""
-    model, max_characters = open_classifier(classifier)
-    lines = [normalise(text[:max_characters]) for text in texts]
-    labels, probabilities = model.predict(lines, k=2) if lines else ([], [])
-    scores = [
-        dict(zip(names, values, strict=True)).get(POSITIVE, 0.0) for names, values in zip(labels, probabilities, strict=True)
-    ]
-    return np.clip(np.array(scores, dtype=np.float32), 0, 1)
-
-
-def score_batch(batch: pa.RecordBatch, classifier: Path) -> pa.RecordBatch:
-    """Return document_id and quality_score for a batch with the columns id and text."""
-    scores = score_texts(classifier, batch.column("text").to_pylist())
-    return pa.record_batch([batch.column("id"), pa.array(scores, pa.float32())], schema=SCORE_SCHEMA)
-
-
-def score_documents(
-    documents: Path, classifier: Path, folder: Path, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Score every document of a folder, and write ``scores.parquet`` in the order of the documents.
-
-    Returns the count and the quartiles of the scores. Raises ValueError when there is no document.
-    """
-    total = read_document_table(documents, ["id"]).num_rows
-    if not total:
-        raise ValueError("there are no documents to score: retrieval found nothing, lower random_pair_quantile")
-    parts: list[pa.RecordBatch] = []
-    for batch in read_documents(documents, ["id", "text"], batch_size=1_024):
-        parts.append(score_batch(batch, classifier))
-        if progress:
-            progress(sum(part.num_rows for part in parts), total)
-    table = pa.Table.from_batches(parts, SCORE_SCHEMA)
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / "scores.parquet", compression="zstd")
-    scores = table["quality_score"].to_numpy()
-    return {"documents": len(scores), "quartiles": np.quantile(scores, (0.25, 0.5, 0.75)).tolist()}
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON."""
+    path.write_text(json.dumps(value, indent=2) + "\n")

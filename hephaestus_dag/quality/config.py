@@ -1,14 +1,18 @@
 """What the quality filter is made of: the annotator, the annotated sample, the classifier and the threshold."""
 
+import re
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from hephaestus_dag.config import Config
 
 
 class AnnotatorConfig(Config):
     """The language model that judges pages by a rubric."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     kind: Literal["transformers", "openai"] = Field(
         default="transformers", description="a local causal model, or an OpenAI-compatible server"
@@ -31,10 +35,24 @@ class AnnotatorConfig(Config):
         default=1.0, gt=0, description="seconds before the first retry, doubled for each further one"
     )
     concurrency: int = Field(default=4, ge=1, description="requests under way at once")
+    input_price: float | None = Field(default=None, ge=0, description="money per million tokens that the model reads")
+    output_price: float | None = Field(default=None, ge=0, description="money per million tokens that the model writes")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def name_is_no_key(cls, name: str) -> str:
+        """A key written here by mistake would end up in the repository, so the message does not repeat it either."""
+        if not re.fullmatch("[A-Z_][A-Z0-9_]*|", name):
+            raise ValueError("api_key_env must be the name of an environment variable, in capitals; never write the key itself")
+        return name
 
     @model_validator(mode="after")
     def server_has_address(self) -> "AnnotatorConfig":
-        """A server needs an address, a local model has none."""
+        """A server needs an address without secrets in it, a local model has none."""
+        if "@" in urlsplit(self.endpoint).netloc:
+            raise ValueError(
+                "endpoint holds a user name or password: write the address alone, and name a variable in api_key_env"
+            )
         if self.kind == "openai" and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(
                 "endpoint must be the http(s) address of the server when kind is openai, such as http://localhost:8000/v1"
@@ -52,12 +70,29 @@ class AnnotationConfig(Config):
         default="agent_relevance_v1", description="name of a packaged rubric, or path of a text file with {document} in it"
     )
     num_samples: int = Field(
-        default=600,
-        ge=100,
-        description="pages to annotate, in equal parts: strongly retrieved, weakly retrieved, not retrieved",
+        default=600, ge=100, description="pages to annotate, in equal parts from every stratum and from the pages not retrieved"
+    )
+    num_strata: int = Field(
+        default=4, ge=1, description="strata of equal size that the retrieved pages form by their best score"
     )
     good_above: float | Literal["median"] = Field(
         default="median", description="score above which a page is good; median for a small model that ranks but is biased"
+    )
+    recheck_samples: int = Field(
+        default=50,
+        ge=0,
+        description="annotated pages to ask about again in other words, to see how far the answers agree; 0: none",
+    )
+    recheck_rubric: str = Field(
+        default="agent_relevance_v1_reworded", description="packaged rubric, or text file, that asks the same in other words"
+    )
+    max_total_tokens: int | None = Field(
+        default=None, ge=1, description="tokens, read and written, that the answers about the sample may take; null: no ceiling"
+    )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        description="money that the answers about the sample may cost, at the annotator's prices; null: no ceiling",
     )
     seed: int = Field(default=0, ge=0, description="seed of the sample")
 
@@ -68,11 +103,50 @@ class AnnotationConfig(Config):
             raise ValueError("good_above must be median or a score in [0, 1)")
         return self
 
+    @model_validator(mode="after")
+    def recheck_asks_in_other_words(self) -> "AnnotationConfig":
+        """The same words would get the same answer."""
+        if self.recheck_samples and self.recheck_rubric == self.rubric:
+            raise ValueError(
+                "recheck_rubric must differ from rubric: name one that asks in other words, or set recheck_samples to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def cost_has_prices(self) -> "AnnotationConfig":
+        """A ceiling in money needs both prices."""
+        if self.max_cost is not None and None in (self.annotator.input_price, self.annotator.output_price):
+            raise ValueError("max_cost needs annotator.input_price and annotator.output_price, in money per million tokens")
+        return self
+
+
+class SearchConfig(Config):
+    """Settings of the classifier to try beside the given ones, drawn at random; validation examples decide."""
+
+    trials: int = Field(default=4, ge=0, description="settings to draw and try beside the given ones; 0: none")
+    lr: tuple[float, float] = Field(default=(0.05, 1.0), description="lowest and highest learning rate, drawn log-uniformly")
+    epochs: tuple[int, int] = Field(default=(4, 20), description="fewest and most passes over the examples")
+    word_ngrams: tuple[int, int] = Field(
+        default=(1, 3), description="least and greatest length of the longest n-gram, in words"
+    )
+    dim: tuple[int, int] = Field(default=(8, 32), description="least and greatest length of word vectors")
+    min_count: tuple[int, int] = Field(default=(1, 5), description="least and greatest occurrences that make a word count")
+
+    @field_validator("lr", "epochs", "word_ngrams", "dim", "min_count")
+    @classmethod
+    def range_is_positive(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        """A range goes upwards from above zero."""
+        if not 0 < bounds[0] <= bounds[1]:
+            raise ValueError(f"a range of the search is [lowest, highest] and lies above 0; {list(bounds)} does not")
+        return bounds
+
 
 class ClassifierConfig(Config):
     """The fastText classifier and the examples it learns from."""
 
-    dim: int = Field(default=16, ge=1, description="length of word vectors; the model takes (words + bucket) x dim x 4 bytes")
+    dim: int = Field(
+        default=16, ge=1, description="length of word vectors in training, which takes (words + bucket) x dim x 4 bytes"
+    )
     epochs: int = Field(default=10, ge=1, description="passes over the training examples")
     lr: float = Field(default=0.3, gt=0, description="first learning rate, falling linearly to zero")
     word_ngrams: int = Field(default=2, ge=1, description="longest word n-gram used as a feature")
@@ -82,17 +156,33 @@ class ClassifierConfig(Config):
     num_seed: int = Field(default=4_000, ge=1, description="seed documents used as positive examples")
     num_random: int = Field(default=4_000, ge=1, description="random pages outside the retrieved set used as negative examples")
     annotated_weight: int = Field(default=4, ge=1, description="times that an annotated page is repeated in training")
-    held_out_share: float = Field(default=0.2, gt=0, lt=1, description="share of examples kept out of training, by document id")
-    seed: int = Field(default=0, ge=0, description="seed of sampling and training")
+    held_out_share: float = Field(
+        default=0.2, gt=0, lt=1, description="share of examples that only measure the classifier, by document id"
+    )
+    validation_share: float = Field(
+        default=0.15, gt=0, lt=1, description="share of examples that choose among settings, by document id"
+    )
+    search: SearchConfig = Field(default_factory=SearchConfig, description="settings to try beside the given ones")
+    seed: int = Field(default=0, ge=0, description="seed of sampling, search and training")
+
+    @model_validator(mode="after")
+    def something_is_left(self) -> "ClassifierConfig":
+        """The splits leave something to learn from."""
+        if self.held_out_share + self.validation_share >= 1:
+            raise ValueError("held_out_share and validation_share together must lie below 1: the rest is what training gets")
+        return self
 
 
 class FilterConfig(Config):
     """Where the quality score cuts. Set exactly one of target_precision and keep_share."""
 
     target_precision: float | None = Field(
-        default=None, gt=0, lt=1, description="precision on held-out examples that the threshold must reach"
+        default=None,
+        gt=0,
+        lt=1,
+        description="precision that the kept held-out pages must reach: annotated ones where enough are held out",
     )
-    keep_share: float | None = Field(default=0.5, gt=0, lt=1, description="share of scored pages to keep, best first")
+    keep_share: float | None = Field(default=0.5, gt=0, lt=1, description="share of the scored web pages to keep, best first")
     min_keep_share: float = Field(
         default=0.05, ge=0, le=1, description="share of kept pages below which the result is implausible"
     )

@@ -1,121 +1,175 @@
-"""Annotate with a local causal language model: the odds of Yes against No as the first word of its answer.
+"""Annotate with a local causal language model: the odds of the answers that the rubric allows, as the first word it says.
 
-The rubric's opening is the same for every document, so its keys and values are computed once and reused.
+The rubric is put as plain text that ends in "Answer:", not as a chat: a small chat model opens its turn with other words than
+the answer, and its odds then tell little (SmolLM2-135M, agent against text, 60 documents: AUC 0.84 plain, 0.45 as chat).
+Its opening is the same for every document, so the keys and values are computed once and reused.
 
 A small model leans to one answer whatever it reads. Its lean is measured on documents without content and subtracted
-from the log-odds (contextual calibration, Zhao et al. 2021, arXiv 2102.09690), so that 0.5 means "no evidence". This moves
-every score alike: it repairs the bias and not the ranking.
+from the log-odds (contextual calibration, Zhao et al. 2021, arXiv 2102.09690), so that 0.5 means "no evidence". Where the
+answers are Yes and No this moves every score alike: it repairs the bias and not the ranking.
 """
 
 import copy
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hephaestus_dag.models import model_identity
+import numpy as np
+
+from hephaestus_dag.language_model import Tokens
+from hephaestus_dag.models import resolve_model
 from hephaestus_dag.quality.annotator import Annotation
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import PLACEHOLDER, Rubric
 
+CUE = "\nAnswer:"
 CONTENT_FREE = ("", "N/A", "...")
-ANSWERS = (("Yes", " Yes", "yes", " yes"), ("No", " No", "no", " no"))
+WINDOW = 8  # Batches among which texts are sorted by length.
+MOST_CHARACTERS_PER_TOKEN = 32  # What lies beyond cannot be among the tokens shown, so the tokenizer need not read it.
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A rubric as a model sees it."""
+
+    answers: dict[str, list[int]]
+    """The first tokens of the spellings of each answer."""
+    prefix: Any
+    """Keys and values of the prompt up to the document."""
+    suffix: list[int]
+    """Tokens of the prompt after the document."""
+    lean: np.ndarray
+    """Mean log-odds of the answers on documents without content."""
 
 
 class TransformersAnnotator:
-    """Scores documents by P(Yes) / (P(Yes) + P(No)), corrected for the model's lean."""
+    """Scores documents by the mean of the answers' scores, weighted by their odds, corrected for the model's lean."""
 
-    def __init__(self, config: AnnotatorConfig, model_path: Path, rubric: Rubric, device: str = "cpu") -> None:
+    def __init__(self, config: AnnotatorConfig, cache: Path, device: str = "cpu") -> None:
+        self.config, self.cache, self.device = config, cache, device
+        self._questions: dict[Rubric, Question] = {}
+
+    @cached_property
+    def path(self) -> Path:
+        """Folder of the model."""
+        return resolve_model(self.config.model, self.cache)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.path)
+
+    @cached_property
+    def model(self) -> Any:
+        """The model itself."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        self.config = config
-        self.device = device
-        self.identity: dict[str, Any] = {
-            "kind": config.kind,
-            "model": model_identity(config.model),
-            "max_tokens": config.max_tokens,
-            "dtype": config.dtype,
-        }
-        self.tokenizer = AutoTokenizer.from_pretrained(model_path)
-        dtype = getattr(torch, config.dtype)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
-        self.model.to(device).eval()
-        self.yes, self.no = answer_tokens(self.tokenizer)
-        if not self.yes or not self.no:
-            raise ValueError(f"the tokenizer of {config.model!r} cannot tell Yes from No by one token: choose another")
-        before, after = prompt_parts(self.tokenizer, rubric)
-        self.suffix = self.encode(after)
-        self.prefix = self.encode(before)
-        self.cache = self.prefix_cache()
-        self.lean = sum(self.log_odds(CONTENT_FREE)) / len(CONTENT_FREE)
+        model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=getattr(torch, self.config.dtype))
+        return model.to(self.device).eval()
 
-    def annotate(self, texts: Sequence[str]) -> list[Annotation]:
-        """Return one annotation for each text, in order."""
-        return [self.annotation(odds) for odds in self.log_odds(texts)]
+    def count(self, rubric: Rubric, text: str) -> Tokens:
+        """Return how many tokens the model reads for a text: the document and what follows it; it writes none."""
+        return Tokens(len(self._document(text)) + len(self._question(rubric).suffix), 0)
 
-    def annotation(self, log_odds: float) -> Annotation:
-        """Turn log-odds into a score, and keep the raw figures."""
-        raw = json.dumps({"log_odds": round(log_odds, 4), "lean": round(self.lean, 4)})
-        if not math.isfinite(log_odds):
-            return Annotation(None, "invalid", raw)
-        return Annotation(round(1 / (1 + math.exp(self.lean - log_odds)), 6), "ok", raw)
+    def annotate(self, rubric: Rubric, texts: Iterable[str]) -> Iterator[tuple[int, Annotation]]:
+        """Yield (number of the text, annotation), batch by batch; batches hold texts of like length.
 
-    def log_odds(self, texts: Sequence[str]) -> list[float]:
-        """Return log P(Yes) - log P(No) for each text, in order; batches hold texts of like length."""
-        bodies = [self.encode(self.clip(text))[: self.config.max_tokens] + self.suffix for text in texts]
-        order = sorted(range(len(bodies)), key=lambda i: (len(bodies[i]), i))
-        odds = [0.0] * len(bodies)
-        for start in range(0, len(order), self.config.batch_size):
-            rows = order[start : start + self.config.batch_size]
-            for row, value in zip(rows, self.batch_log_odds([bodies[row] for row in rows]), strict=True):
-                odds[row] = value
-        return odds
+        Raises ValueError when the tokenizer cannot tell the rubric's answers apart.
+        """
+        numbered = enumerate(texts)
+        while window := [(number, self._document(text)) for number, text in islice(numbered, WINDOW * self.config.batch_size)]:
+            question = self._question(rubric)
+            window.sort(key=lambda entry: len(entry[1]))
+            for start in range(0, len(window), self.config.batch_size):
+                batch = window[start : start + self.config.batch_size]
+                bodies = [document + question.suffix for _, document in batch]
+                for (number, _), body, odds in zip(batch, bodies, self._log_odds(question, bodies), strict=True):
+                    yield number, judge(rubric, odds, question.lean, Tokens(len(body), 0))
 
-    def batch_log_odds(self, bodies: Sequence[list[int]]) -> list[float]:
-        """Run one batch behind the shared prefix, padded on the right, where causal attention never looks."""
+    def _question(self, rubric: Rubric) -> Question:
+        """Return the rubric as the model sees it, made once."""
+        if rubric not in self._questions:
+            import torch
+
+            before, after = (rubric.text + CUE).split(PLACEHOLDER)
+            start = [token for token in self.tokenizer.encode("") if token == self.tokenizer.bos_token_id]
+            tokens = torch.tensor([start + self._encode(before or "\n")], device=self.device)
+            with torch.inference_mode():
+                prefix = self.model(tokens, use_cache=True, logits_to_keep=1).past_key_values
+            answers = answer_tokens(self.tokenizer, list(rubric.answers))
+            question = Question(answers, prefix, self._encode(after), np.zeros(len(answers)))
+            odds = self._log_odds(question, [self._document(text) + question.suffix for text in CONTENT_FREE])
+            self._questions[rubric] = Question(answers, prefix, question.suffix, odds.mean(axis=0))
+        return self._questions[rubric]
+
+    def _log_odds(self, question: Question, bodies: Sequence[list[int]]) -> np.ndarray:
+        """Return the log-odds of the answers, shape (bodies, answers), from one batch behind the shared prefix.
+
+        Bodies are padded on the right, where causal attention never looks.
+        """
         import torch
 
         longest = max(map(len, bodies))
         tokens = torch.tensor([body + [0] * (longest - len(body)) for body in bodies], device=self.device)
         last = torch.tensor([len(body) - 1 for body in bodies], device=self.device)
         positions, column = last.unique(return_inverse=True)
-        cache = copy.deepcopy(self.cache)
+        cache = copy.deepcopy(question.prefix)
         cache.batch_repeat_interleave(len(bodies))
         with torch.inference_mode():
             logits = self.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=positions).logits
-        answers = logits[torch.arange(len(bodies), device=self.device), column].float()
-        return (answers[:, self.yes].logsumexp(-1) - answers[:, self.no].logsumexp(-1)).tolist()
+            said = logits[torch.arange(len(bodies), device=self.device), column].float()
+            odds = torch.stack([said[:, spellings].logsumexp(-1) for spellings in question.answers.values()], dim=1)
+            return odds.log_softmax(-1).cpu().numpy().astype(float)
 
-    def prefix_cache(self) -> Any:
-        """Return the keys and values of the prompt up to the document."""
-        import torch
+    def _document(self, text: str) -> list[int]:
+        """Return the tokens of a document that the model is shown."""
+        most = self.config.max_tokens
+        return self._encode(text[: most * MOST_CHARACTERS_PER_TOKEN])[:most]
 
-        with torch.inference_mode():
-            return self.model(torch.tensor([self.prefix], device=self.device), use_cache=True, logits_to_keep=1).past_key_values
-
-    def clip(self, text: str) -> str:
-        """Drop what cannot fit into ``max_tokens`` anyway, before the tokenizer reads it."""
-        return text[: self.config.max_tokens * 32]
-
-    def encode(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         """Return token ids without the special tokens that a tokenizer adds by itself."""
         return self.tokenizer.encode(text, add_special_tokens=False)
 
 
-def answer_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the first tokens of the spellings of Yes and of No, without those that could begin either, sorted."""
-    yes, no = ({tokenizer.encode(word, add_special_tokens=False)[0] for word in words} for words in ANSWERS)
-    return sorted(yes - no), sorted(no - yes)
+def judge(rubric: Rubric, log_odds: np.ndarray, lean: np.ndarray, tokens: Tokens) -> Annotation:
+    """Return the mean score of the answers, weighted by their odds after the lean is taken off, and the raw figures."""
+    raw = json.dumps(
+        {
+            answer: {"log_odds": round(odds, 4), "lean": round(bias, 4)}
+            for answer, odds, bias in zip(rubric.answers, log_odds.tolist(), lean.tolist(), strict=True)
+        }
+    )
+    if not np.isfinite(log_odds).all() or not np.isfinite(lean).all():
+        return Annotation(None, "invalid", raw, tokens)
+    weights = np.exp(log_odds - lean - (log_odds - lean).max())
+    score = float(weights @ np.array(list(rubric.answers.values())) / weights.sum())
+    return Annotation(round(score, 6), "ok", raw, tokens)
 
 
-def prompt_parts(tokenizer: Any, rubric: Rubric) -> tuple[str, str]:
-    """Return the prompt before and after the document, in the model's chat template if it has one."""
-    if not tokenizer.chat_template:
-        prompt = rubric.text + "\nAnswer:"
-    else:
-        message = [{"role": "user", "content": rubric.text}]
-        prompt = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    before, after = prompt.split(PLACEHOLDER)
-    return before or "\n", after
+def answer_tokens(tokenizer: Any, answers: Sequence[str]) -> dict[str, list[int]]:
+    """Return the first tokens of the spellings of each answer, without those that could begin another one, sorted.
+
+    Raises ValueError when nothing is left of an answer.
+    """
+    firsts = {
+        answer: {
+            tokenizer.encode(space + word, add_special_tokens=False)[0]
+            for word in (answer, answer.lower())
+            for space in ("", " ")
+        }
+        for answer in answers
+    }
+    alone = {
+        answer: sorted(tokens.difference(*(others for other, others in firsts.items() if other != answer)))
+        for answer, tokens in firsts.items()
+    }
+    if not all(alone.values()):
+        raise ValueError(f"the tokenizer cannot tell {', '.join(answers)} apart by one token: choose another model or rubric")
+    return alone

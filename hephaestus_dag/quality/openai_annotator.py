@@ -1,51 +1,60 @@
 """Annotate through any server that speaks the OpenAI chat protocol.
 
-An answer counts only when it is exactly Yes, No, or a number from 0 to 5. Anything else is recorded as invalid, and a
-request that failed to the end as error; neither is given a score.
+An answer counts only when it is one that the rubric allows: exactly Yes or No, or a number from 0 to 5. Anything else is
+recorded as invalid, what the server's filter turns away as refused, and a request that failed to the end as error; none of
+them is given a score.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
-from hephaestus_dag.language_model import LONGEST_RAW, ChatServer
+from hephaestus_dag.chat_server import CHARACTERS_PER_TOKEN, LONGEST_RAW, ChatServer, count_tokens
+from hephaestus_dag.language_model import Reply, Tokens
 from hephaestus_dag.quality.annotator import Annotation
 from hephaestus_dag.quality.config import AnnotatorConfig
-from hephaestus_dag.quality.rubric import Rubric
+from hephaestus_dag.quality.rubric import GRADES, Rubric
 
-CHARACTERS_PER_TOKEN = 4
 MAX_ANSWER_TOKENS = 8
-WORD = re.compile(r"(yes|no)\.?", re.IGNORECASE)
-NUMBER = re.compile(r"[0-4](?:\.\d+)?|5(?:\.0+)?")
+VERDICT = re.compile(r"(yes|no)\.?", re.IGNORECASE)
+NUMBER = re.compile(r"[0-4](?:\.[0-9]+)?|5(?:\.0+)?")
 
 
 class OpenAIAnnotator:
     """Judges by asking a chat server."""
 
-    def __init__(self, config: AnnotatorConfig, rubric: Rubric) -> None:
-        self.rubric = rubric
-        self.server = ChatServer(config)
-        self.characters = config.max_tokens * CHARACTERS_PER_TOKEN
-        self.identity: dict[str, Any] = {"kind": config.kind, "model": config.model, "max_tokens": config.max_tokens}
+    def __init__(self, config: AnnotatorConfig) -> None:
+        self.config = config
 
-    def annotate(self, texts: Sequence[str]) -> list[Annotation]:
-        """Return one annotation for each text, in order.
+    @cached_property
+    def server(self) -> ChatServer:
+        """The server, whose key is needed from here on."""
+        return ChatServer(self.config)
 
-        Raises PermissionError or LookupError when the server refuses the key or does not know the model or address: no
-        document could succeed then.
+    def count(self, rubric: Rubric, text: str) -> Tokens:
+        """Return about how many tokens the question about a text takes, at most."""
+        return Tokens(count_tokens(self._question(rubric, text)), MAX_ANSWER_TOKENS)
+
+    def annotate(self, rubric: Rubric, texts: Iterable[str]) -> Iterator[tuple[int, Annotation]]:
+        """Yield (number of the text, annotation) as the answers arrive.
+
+        Raises PermissionError or LookupError when the server refuses the key or does not know the model or address.
         """
-        replies = self.server.generate([self.rubric.fill(text[: self.characters]) for text in texts], MAX_ANSWER_TOKENS)
-        return [
-            parse_answer(reply.text) if reply.status == "ok" else Annotation(None, reply.status, reply.text)
-            for reply in replies
-        ]
+        questions = (self._question(rubric, text) for text in texts)
+        for number, reply in self.server.replies(questions, MAX_ANSWER_TOKENS):
+            yield number, parse_reply(reply, rubric)
+
+    def _question(self, rubric: Rubric, text: str) -> str:
+        return rubric.fill(text[: self.config.max_tokens * CHARACTERS_PER_TOKEN])
 
 
-def parse_answer(content: str) -> Annotation:
-    """Return 1 for Yes, 0 for No, n / 5 for a number n from 0 to 5, and no score for anything else."""
-    answer, raw = content.strip(), content[:LONGEST_RAW]
-    if WORD.fullmatch(answer):
-        return Annotation(float(answer.lower().startswith("yes")), "ok", raw)
-    if NUMBER.fullmatch(answer):
-        return Annotation(round(float(answer) / 5, 6), "ok", raw)
-    return Annotation(None, "invalid", raw)
+def parse_reply(reply: Reply, rubric: Rubric) -> Annotation:
+    """Return 1 for Yes and 0 for No, or n / 5 for a number n from 0 to 5, as the rubric asks; no score for anything else."""
+    answer, raw = reply.text.strip(), reply.text[:LONGEST_RAW]
+    if reply.status != "ok":
+        return Annotation(None, reply.status, raw, reply.tokens)
+    if rubric.answers == GRADES and NUMBER.fullmatch(answer):
+        return Annotation(round(float(answer) / 5, 6), "ok", raw, reply.tokens)
+    if rubric.answers != GRADES and VERDICT.fullmatch(answer):
+        return Annotation(float(answer.lower().startswith("yes")), "ok", raw, reply.tokens)
+    return Annotation(None, "invalid", raw, reply.tokens)

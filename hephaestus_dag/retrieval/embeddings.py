@@ -1,106 +1,191 @@
-"""Vectors of a documents folder.
-
-    embeddings.npy      float32 (distinct documents, dimension)
-    ids.parquet         document_id, one row per vector, in the same order
-    embeddings.json     the encoder, and for each shard its key, first row and number of rows
-
-A shard's vectors depend on that shard alone, so those of an earlier folder are copied when its key (the hash of the
-documents it adds) is known: a grown corpus costs only what is new, and gives the same bytes as from scratch.
-"""
+"""Encode a documents folder into a folder of vectors: resumable after a kill, and only what no earlier folder holds."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import document_files
-from hephaestus_dag.retrieval.encoder import Encoder
+from hephaestus_dag.retrieval.vectors import Shard, Vectors, checked, open_vectors, vectors_writer, write_vectors
+from hephaestus_dag.whole_folder import whole_file
 
-ID_SCHEMA = pa.schema([("document_id", pa.string())])
+__all__ = ["TextEncoder", "embed_documents", "write_vectors"]
+
+SHARD_ROWS = 8_192  # What a kill can lose; at 384 dimensions a file of 12.6 MB.
+
+
+class TextEncoder(Protocol):
+    """What turns texts into vectors."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON values that decide the vectors."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        """Return float32 vectors, shape (number of texts, dimension)."""
+        ...
 
 
 def embed_documents(
     documents: Path,
-    encoder: Encoder,
+    encoder: TextEncoder,
     folder: Path,
+    work: Path,
     progress: Callable[[int, int], None] | None = None,
     earlier: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Encode each distinct document of a documents folder, and write vectors and ids into ``folder``.
+    """Write the vectors of a documents folder into ``folder``, in the order of the documents.
 
-    ``earlier`` names folders that this function wrote before; those of another encoder are passed over.
-    Returns counts: documents, repeated (left out), dimension, encoded, copied.
+    A shard of at most 8,192 vectors never crosses a document shard. Finished ones wait in ``work``, so that a stop at any
+    moment costs one at most, and the next run with the same folders gives the bytes of an undisturbed one.
+
+    ``earlier`` names folders of vectors. What those of the same encoder hold, found by document id wherever it lies, is
+    copied byte for byte; only the rest is encoded. A vector that is encoded beside others than before may differ from
+    what a run from scratch gives in its last bits, as any change of batch does. Damaged folders, and those of another
+    encoder, are passed over. Memory: 16 bytes per document, 24 with ``earlier``, and one shard with its texts.
+
+    Returns counts: documents = encoded + copied + resumed, dimension, shards.
+
+    Raises ValueError when a document shard cannot be read, two documents share an id, or there are none.
     """
-    known = known_shards(earlier, encoder)
-    files = document_files(documents)
-    total = sum(pq.read_metadata(file).num_rows for file in files)
-    seen: set[str] = set()
-    ids: list[str] = []
-    parts: list[np.ndarray] = []
-    shards: list[dict[str, Any]] = []
-    copied = read = 0
-    for file in files:
-        new_ids, texts = new_documents(file, seen)
-        key = hashlib.sha256("".join(new_ids).encode()).hexdigest()
-        if key in known:
-            source, first = known[key]
-            parts.append(np.array(np.load(source / "embeddings.npy", mmap_mode="r")[first : first + len(new_ids)]))
-            copied += len(new_ids)
-        else:
-            report = (lambda done, _, offset=read: progress(offset + done, total)) if progress else None
-            parts.append(encoder.encode(texts, report))
-        shards.append({"key": key, "first": len(ids), "rows": len(new_ids)})
-        ids += new_ids
-        read += pq.read_metadata(file).num_rows
-        if progress:
-            progress(read, total)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "embeddings.npy", np.concatenate(parts))
-    pq.write_table(pa.table({"document_id": ids}, schema=ID_SCHEMA), folder / "ids.parquet", compression="zstd")
-    (folder / "embeddings.json").write_text(json.dumps({"encoder": encoder.identity, "shards": shards}, indent=2) + "\n")
-    return {
-        "documents": len(ids),
-        "repeated": total - len(ids),
-        "dimension": encoder.dimension,
-        "encoded": len(ids) - copied,
-        "copied": copied,
-    }
+    work.mkdir(parents=True, exist_ok=True)
+    identity, dimension = json.loads(json.dumps(encoder.identity)), encoder.dimension
+    known = KnownVectors(documents, earlier, identity, dimension)
+    finished = {path.name.partition(".")[0]: path for path in sorted(work.glob("*.*.npy"))}
+    counts = dict.fromkeys(("encoded", "copied", "resumed"), 0)
+    with vectors_writer(folder, identity, dimension) as writer:
+        for batch in read_shards(documents, ["id", "text"]):
+            ids = batch.column("id").to_pylist()
+            key = shard_key(identity, dimension, ids)
+            path = whole_shard(finished.get(key))
+            done = sum(counts.values())
+            if path:
+                counts["resumed"] += len(ids)
+            else:
+                rows = known.find(ids)
+                new = np.flatnonzero(rows < 0)
+                report = shifted(progress, done + len(ids) - len(new), len(known)) if progress else None
+                vectors = np.empty((len(ids), dimension), dtype=np.float32)
+                vectors[rows >= 0] = known.vectors.take(rows[rows >= 0])
+                if len(new):
+                    texts = batch.column("text").take(pa.array(new)).to_pylist()
+                    vectors[new] = checked(encoder.encode(texts, report), [ids[row] for row in new], dimension)
+                path = save_shard(work, key, vectors)
+                counts["encoded"] += len(new)
+                counts["copied"] += len(ids) - len(new)
+            writer.add(ids, path)
+            if progress:
+                progress(done + len(ids), len(known))
+    return {"documents": len(known), "dimension": dimension, **counts, "shards": len(writer.shards)}
 
 
-def new_documents(file: str, seen: set[str]) -> tuple[list[str], list[str]]:
-    """Return ids and texts of a shard's documents that are not in ``seen``, and add them to it."""
-    table = pq.read_table(file, columns=["id", "text"])
-    ids, texts = [], []
-    for identity, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        if identity not in seen:
-            seen.add(identity)
-            ids.append(identity)
-            texts.append(text)
-    return ids, texts
+def read_shards(documents: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of a folder in batches of ``SHARD_ROWS``, fewer at the end of each document shard."""
+    for file in document_files(documents):
+        try:
+            yield from pq.ParquetFile(file).iter_batches(SHARD_ROWS, columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{file} cannot be read ({error}): delete its folder, and materialise its asset again") from error
 
 
-def known_shards(earlier: Sequence[Path], encoder: Encoder) -> dict[str, tuple[Path, int]]:
-    """Return for each shard key in earlier folders of the same encoder where its vectors lie."""
-    known: dict[str, tuple[Path, int]] = {}
-    for folder in earlier:
-        content = json.loads((folder / "embeddings.json").read_text())
-        if content["encoder"] == encoder.identity:
-            known |= {shard["key"]: (folder, shard["first"]) for shard in content["shards"]}
-    return known
+def digests(ids: Sequence[str]) -> bytes:
+    """Return 16 bytes for each id, one after the other."""
+    return b"".join(hashlib.blake2b(identity.encode(), digest_size=16).digest() for identity in ids)
 
 
-def open_embeddings(folder: Path) -> tuple[np.ndarray, list[str]]:
-    """Return the vectors (memory-mapped) and their document ids.
+class KnownVectors:
+    """The distinct documents of a folder, and where vectors of theirs already lie."""
 
-    Raises ValueError when the two files do not belong together.
-    """
-    vectors = np.load(folder / "embeddings.npy", mmap_mode="r")
-    ids = pq.read_table(folder / "ids.parquet")["document_id"].to_pylist()
-    if len(ids) != len(vectors):
-        raise ValueError(f"{folder}: {len(vectors)} vectors but {len(ids)} ids; the folder is damaged, build it again")
-    return vectors, ids
+    def __init__(self, documents: Path, earlier: Sequence[Path], identity: dict[str, Any], dimension: int) -> None:
+        keys = bytearray()
+        for batch in read_shards(documents, ["id"]):
+            keys += digests(batch.column("id").to_pylist())
+        if not keys:
+            raise ValueError(f"{documents} holds no documents to encode: give the corpus a source, or loosen its filters")
+        self.keys = np.frombuffer(keys, dtype="S16")
+        self.keys.sort()
+        if len(repeated := self.keys[1:][self.keys[1:] == self.keys[:-1]]):
+            raise ValueError(f"{documents} holds a document twice, {self.name(documents, repeated[0])}: remove copies first")
+        self.rows: np.ndarray | None = None
+        self.vectors = Vectors(documents, identity, dimension, [])
+        for folder in earlier:
+            self.look_up(folder)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the row in ``vectors`` of each of the folder's ids, or -1."""
+        if self.rows is None:
+            return np.full(len(ids), -1, dtype=np.int64)
+        return self.rows[np.searchsorted(self.keys, np.frombuffer(digests(ids), dtype="S16"))]
+
+    def look_up(self, folder: Path) -> None:
+        """Note which documents an earlier folder holds; pass it over when it is damaged or of another encoder."""
+        try:
+            found = open_vectors(folder)
+            if (found.encoder, found.dimension) != (self.vectors.encoder, self.vectors.dimension):
+                return
+            first, rows = len(self.vectors), self.rows
+            rows = np.full(len(self), -1, dtype=np.int64) if rows is None else rows.copy()
+            for start, ids in found.id_blocks():
+                wanted = np.frombuffer(digests(ids), dtype="S16")
+                places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+                hits = np.flatnonzero(self.keys[places] == wanted)
+                rows[places[hits]] = first + start + hits
+        except (OSError, ValueError):
+            return
+        self.rows = rows
+        shards = [*self.vectors.shards, *(Shard(shard.path, first + shard.first, shard.rows) for shard in found.shards)]
+        self.vectors = Vectors(self.vectors.folder, self.vectors.encoder, self.vectors.dimension, shards)
+
+    @staticmethod
+    def name(documents: Path, key: bytes) -> str:
+        """Return the id whose digest is ``key``."""
+        batches = (batch.column("id").to_pylist() for batch in read_shards(documents, ["id"]))
+        return next(identity for ids in batches for identity in ids if digests([identity]).rstrip(b"\0") == key)
+
+
+def shard_key(identity: dict[str, Any], dimension: int, ids: Sequence[str]) -> str:
+    """Return the name of a shard's work: a hash of the encoder and the ids."""
+    content = json.dumps([identity, dimension, ids], sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def save_shard(work: Path, key: str, vectors: np.ndarray) -> Path:
+    """Write a finished shard under its key and the hash of its bytes, and return its path."""
+    content = BytesIO()
+    np.save(content, vectors)
+    path = work / f"{key}.{hashlib.blake2b(content.getbuffer(), digest_size=16).hexdigest()}.npy"
+    with whole_file(path) as staging:
+        staging.write_bytes(content.getbuffer())
+    return path
+
+
+def whole_shard(path: Path | None) -> Path | None:
+    """Return a finished shard, or remove it when it has other bytes than its name says."""
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    if found == path.name.split(".")[1]:
+        return path
+    path.unlink()
+    return None
+
+
+def shifted(progress: Callable[[int, int], None], offset: int, total: int) -> Callable[[int, int], None]:
+    """Return a progress function for a part that starts after ``offset`` of ``total``."""
+    return lambda done, _: progress(offset + done, total)

@@ -1,7 +1,9 @@
 """Read all sources of one kind of document into one folder, in parallel and resumably, and count what was found."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +18,10 @@ from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.shards import (
     DOCUMENTS,
     TRAJECTORIES,
+    Shard,
+    is_whole,
     plan_shards,
+    prune_shards,
     read_shard,
     shard_rejects,
     write_shard,
@@ -44,6 +49,9 @@ class Collected:
     """Documents kept."""
     num_characters: int = 0
     num_rejects: int = 0
+    shards_read: int = 0
+    shards_taken_over: int = 0
+    """Shards that an earlier or interrupted build had read."""
     by_kind: Counter[str] = field(default_factory=Counter)
     sources: list[dict[str, Any]] = field(default_factory=list)
     """Per source: items, documents parsed and kept, rejects."""
@@ -53,16 +61,28 @@ class Collected:
 
 
 def collect_documents(
-    sources: Sequence[SourceConfig], folder: Path, work: Path, map_over: MapOver, progress: Progress = None
+    sources: Sequence[SourceConfig],
+    folder: Path,
+    work: Path,
+    map_over: MapOver,
+    progress: Progress = None,
+    shards: Path | None = None,
 ) -> Collected:
     """Write the documents of all sources into ``folder``; a source's sample is drawn from all that it holds.
 
-    What is read lies in shards in ``work`` first: a second call, after the first was stopped, reads only what is missing.
+    What is read lies in shards first: a second call, after the first was stopped, reads only what is missing. They lie in
+    ``work``, or in ``shards``, a folder that outlives builds; then the next build reads only what is new or has changed,
+    and what no build has used for 30 days is removed.
+
+    Raises ValueError when an input changes while it is read.
     """
     collected = Collected()
     with DocumentWriter(folder) as writer:
-        for source, items, shards in _read(sources, work, map_over, progress):
-            _add(collected, writer, source.name, source.kind, items, shards, source)
+        found = list(_read(collected, sources, shards or work / "shards", map_over, progress))
+        for source, items, folders in found:
+            _add(collected, writer, source.name, source.kind, items, folders, source)
+    if shards:
+        prune_shards(shards, (used for _, _, folders in found for used in folders))
     return _finish(collected, writer)
 
 
@@ -80,7 +100,7 @@ def collect_trajectories(
         DocumentWriter(folder) as writer,
         pq.ParquetWriter(folder / "trajectories.parquet", TRAJECTORY_SCHEMA, compression="zstd") as structured,
     ):
-        for source, items, shards in _read(sources, work, map_over, progress):
+        for source, items, shards in _read(collected, sources, work / "shards", map_over, progress):
             _add(collected, writer, source.name, source.kind, items, shards, source, structured)
         made = work / "synthetic"
         if not made.exists():
@@ -91,15 +111,34 @@ def collect_trajectories(
 
 
 def _read(
-    sources: Sequence[SourceConfig], work: Path, map_over: MapOver, progress: Progress
+    collected: Collected, sources: Sequence[SourceConfig], folder: Path, map_over: MapOver, progress: Progress
 ) -> Iterator[tuple[SourceConfig, int, list[Path]]]:
     """Read what is not there yet, all sources at once, and yield each source with its shards."""
-    planned = [plan_shards(source, work / "shards") for source in sources]
-    missing = [shard for shards in planned for shard in shards if not shard.folder.exists()]
+    planned = [plan_shards(source, folder) for source in sources]
+    every = [shard for shards in planned for shard in shards]
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
+        whole = list(pool.map(is_whole, [shard.folder for shard in every]))
+    missing = [shard for shard, there in zip(every, whole, strict=True) if not there]
     for _ in map_over(read_shard, missing, progress):
         pass
+    _check_unchanged(missing, folder)
+    collected.shards_read += len(missing)
+    collected.shards_taken_over += len(every) - len(missing)
     for source, shards in zip(sources, planned, strict=True):
         yield source, sum(len(shard.items) for shard in shards), [shard.folder for shard in shards]
+
+
+def _check_unchanged(read: Sequence[Shard], folder: Path) -> None:
+    """Remove shards whose input changed while they were read: they hold something else than their names say."""
+    for source in {shard.source.name: shard.source for shard in read}.values():
+        now = {shard.folder for shard in plan_shards(source, folder)}
+        if changed := [shard for shard in read if shard.source.name == source.name and shard.folder not in now]:
+            for shard in changed:
+                shutil.rmtree(shard.folder, ignore_errors=True)
+            raise ValueError(
+                f"source {source.name!r}: {changed[0].items[0]} or a file near it changed while it was read; move files into "
+                f"{source.where} only when they are complete, and start again"
+            )
 
 
 def _add(

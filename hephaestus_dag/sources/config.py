@@ -22,7 +22,9 @@ class Columns(Config):
     license: str | None = Field(default=None, description="Column with the SPDX identifier; null: the licence of the source")
     origin: str | None = Field(default=None, description="Column that says where the row came from: an id, path or URL")
     language: str | None = Field(default=None, description="Column with the programming or natural language")
-    provider: str | None = Field(default=None, description="Column with whoever publishes the row, for caps per provider")
+    provider: str | None = Field(
+        default=None, description="Column with whoever publishes the row, for caps per provider; of an address, the site"
+    )
 
 
 class SourceConfig(Config):

@@ -16,7 +16,7 @@ WEB_SOURCES = RAW["web_retrieval"]["web_corpus"]
 
 GROUPS = {
     "seed_corpus": ["tool_documentation", "function_calling_trajectories", "code_documents", "text_documents", "seed_corpus"],
-    "web_retrieval": ["web_corpus", "web_index", "retrieved_web_shards"],
+    "web_retrieval": ["seed_queries", "web_corpus", "web_index", "retrieved_web_shards"],
     "quality": ["quality_annotations", "quality_classifier", "quality_scored_web", "filtered_web"],
     "mixture": ["mixed_corpus", "seed_mixture", "instruction_corpus"],
     "scaling_law": ["proxy_runs", "fitted_power_law"],
@@ -193,6 +193,8 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
             "tool_documentation function_calling_trajectories",  # whose synthetic calls are made from the same operations
         ),
         ("web_retrieval__retrieval__neighbours", 30, "retrieved_web_shards"),
+        ("web_retrieval__retrieval__num_queries", 100, "seed_queries"),
+        ("web_retrieval__retrieval__index", {"min_recall": 0.8}, "web_index"),
         ("quality__filter__keep_share", 0.5, "filtered_web"),
         ("seed_corpus__code_documents", [{**RAW["seed_corpus"]["code_documents"][0], "weight": 2}], "tokenized_seed"),
         ("web_retrieval__web_corpus", [{**WEB_SOURCES[0], "weight": 2}, *WEB_SOURCES[1:]], "tokenized_web"),
@@ -271,10 +273,16 @@ def test_jobs_and_schedule(laptop: Graph) -> None:
     [
         ("seed_corpus", "removed_share_is_plausible", True),
         ("web_corpus", "removed_share_is_plausible", True),
+        ("retrieved_web_shards", "search_finds_the_nearest", True),
         ("retrieved_web_shards", "retrieved_share_is_plausible", True),
         ("retrieved_web_shards", "retrieved_is_nearer_to_the_seed", True),
+        ("web_index", "index_finds_the_nearest", True),
         ("quality_annotations", "most_pages_were_judged", True),
+        ("quality_annotations", "verdicts_survive_other_words", False),
+        ("quality_classifier", "classifier_ranks_better_than_chance", True),
         ("filtered_web", "kept_share_is_plausible", True),
+        ("filtered_web", "planted_agent_pages_come_through", True),
+        ("filtered_web", "planted_junk_is_kept_out", True),
         ("mixed_corpus", "mixture_meets_its_budget", True),
         ("mixed_corpus", "no_benchmark_text_in_training_data", True),
         ("seed_mixture", "no_benchmark_text_in_training_data", True),
@@ -289,6 +297,16 @@ def test_checks_guard_what_follows(laptop: Graph, asset: str, check: str, blocki
     spec = laptop.definitions.resolve_assets_def(key(asset)).get_spec_for_check_key(dg.AssetCheckKey(key(asset), check))
     assert spec.blocking == blocking
     assert spec.description
+
+
+def test_a_first_pass_stands_before_the_encoder_where_the_recipe_wants_it(laptop: Graph) -> None:
+    assert "web_candidates" not in laptop.names
+    assert changed(web_retrieval__retrieval__encoder__batch_size=7) == set()
+    graph = Graph(recipe(web_retrieval__retrieval__first_pass={"kind": "lexical"}))
+    assert graph.parents("web_candidates") == {"seed_corpus", "web_corpus", "seed_queries"}
+    assert graph.parents("web_index") == {"web_candidates"}
+    assert graph.parents("retrieved_web_shards") == {"seed_queries", "web_candidates", "web_index"}
+    assert "web_candidates" in graph.job("retrieval")
 
 
 def test_documentation_by_a_model_joins_the_seed_corpus_where_the_recipe_wants_it(laptop: Graph) -> None:

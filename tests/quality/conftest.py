@@ -1,7 +1,8 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from judge_server import JudgeServer, running_server
 
 from hephaestus_dag.documents import Document, DocumentWriter, Domain
 
@@ -53,3 +54,10 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    """A chat server that judges pages."""
+    with running_server() as server:
+        yield server

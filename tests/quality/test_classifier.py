@@ -1,202 +1,163 @@
 import json
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from hephaestus_dag.documents import document_id, read_document_table
-from hephaestus_dag.quality.classifier import (
-    collect_examples,
-    normalise,
-    score_documents,
-    score_texts,
-    train_classifier,
+from agent_and_prose import (
+    ANNOTATED,
+    BAD,
+    GOOD,
+    OTHER,
+    PROSE_WORDS,
+    SEED,
+    TOOL_WORDS,
+    texts,
+    train,
+    write_annotations,
+    write_index,
+    write_inputs,
+    write_pages,
 )
-from hephaestus_dag.quality.config import ClassifierConfig, FilterConfig
-from hephaestus_dag.quality.threshold import apply_threshold
 
-TOOL_WORDS = ["GET", "POST", "endpoint", "parameter", "returns", "string", "integer", "request", "token", "header", "json"]
-PROSE_WORDS = ["river", "winter", "old", "king", "garden", "story", "bread", "mountain", "song", "evening", "war", "harvest"]
-SMALL = {"dim": 8, "bucket": 1_000, "epochs": 10, "lr": 0.5, "min_count": 1}
+from hephaestus_dag.documents import document_id
+from hephaestus_dag.quality.scoring import score_texts
+from hephaestus_dag.retrieval.vectors import write_vectors
 
-
-def texts(words: list[str], number: int, seed: int) -> list[str]:
-    chooser = random.Random(seed)
-    return [" ".join(chooser.choices(words, k=20)) + "\n" + " ".join(chooser.choices(words, k=10)) for _ in range(number)]
-
-
-SEED = texts(TOOL_WORDS, 120, 1)
-GOOD, BAD, OTHER = texts(TOOL_WORDS, 60, 2), texts(PROSE_WORDS, 60, 3), texts(PROSE_WORDS, 120, 4)
+FILES = ["classifier.json", "held_out.parquet", "measures.json", "quality.bin", "quality.png", "thresholds.json"]
 
 
 @pytest.fixture
-def inputs(corpus: Callable[..., Path], tmp_path: Path) -> dict[str, Path]:
-    """A seed corpus of tools; a web corpus of which retrieval found good and bad pages, a third of them annotated."""
-    found = [document_id(text) for text in GOOD + BAD]
-    annotated = [(document_id(t), t in GOOD) for t in GOOD[:20] + BAD[:20]] + [(document_id(GOOD[30]), None)]
-    pq.write_table(pa.table({"document_id": found, "best_score": [0.5] * len(found)}), tmp_path / "retrieved.parquet")
-    table = pa.table({"document_id": [i for i, _ in annotated], "good": pa.array([g for _, g in annotated], pa.bool_())})
-    pq.write_table(table, tmp_path / "annotations.parquet")
-    return {
-        "seed_corpus": corpus("seed", SEED),
-        "web_corpus": corpus("web", GOOD + BAD + OTHER, documents_per_shard=50),
-        "retrieved": tmp_path / "retrieved.parquet",
-        "annotations": tmp_path / "annotations.parquet",
-    }
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    return write_inputs(tmp_path)
 
 
-def train(inputs: dict[str, Path], folder: Path, **settings: Any) -> dict[str, Any]:
-    return train_classifier(
-        config=ClassifierConfig.model_validate({**SMALL, **settings}), folder=folder, seed_domains=("agent",), **inputs
-    )
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What training returns, and where the classifier is. Only to be read."""
+    folder = tmp_path_factory.mktemp("trained")
+    return train(write_inputs(folder), folder / "model"), folder / "model"
 
 
-def test_separable_text_is_learned(inputs: dict[str, Path], tmp_path: Path):
-    figures = train(inputs, tmp_path / "model")
-    assert figures["held_out"]["auc"] > 0.99
-    assert figures["held_out"]["f1"] > 0.95
-    assert figures["held_out_annotated"]["accuracy"] > 0.9
-    unseen = score_texts(tmp_path / "model", texts(TOOL_WORDS, 20, 9) + texts(PROSE_WORDS, 20, 9))
+def test_separable_text_is_learned(trained: tuple[dict[str, Any], Path]):
+    found, model = trained
+    for part in ("held_out", "held_out_web", "held_out_annotated"):
+        assert found[part]["auc"] > 0.99
+        assert found[part]["average_precision"] > 0.99
+        assert found[part]["f1"] > 0.95
+    unseen = score_texts(model, texts(TOOL_WORDS, 20, 9) + texts(PROSE_WORDS, 20, 9))
     assert unseen[:20].min() > 0.5 > unseen[20:].max()
-    assert (tmp_path / "model/quality.png").stat().st_size < 100_000
 
 
 def test_the_same_inputs_give_the_same_bytes(inputs: dict[str, Path], tmp_path: Path):
+    search = {"trials": 2, "epochs": [2, 5], "dim": [2, 4]}
     for name in ("one", "other"):
-        train(inputs, tmp_path / name)
-    train(inputs, tmp_path / "reseeded", seed=1)
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["classifier.json", "held_out.parquet", "quality.bin", "quality.png", "thresholds.json"]
-    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "other" / f).read_bytes() for f in files)
+        train(inputs, tmp_path / name, search=search)
+    train(inputs, tmp_path / "reseeded", search=search, seed=1)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == FILES
+    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "other" / f).read_bytes() for f in FILES)
     assert (tmp_path / "one/quality.bin").read_bytes() != (tmp_path / "reseeded/quality.bin").read_bytes()
 
 
-def test_a_classifier_rebuilt_in_its_place_is_the_one_that_scores(inputs: dict[str, Path], tmp_path: Path):
-    train(inputs, tmp_path / "other", seed=1)
-    train(inputs, tmp_path / "model")
-    score_texts(tmp_path / "model", SEED)
-    train(inputs, tmp_path / "model", seed=1)
-    assert score_texts(tmp_path / "model", SEED).tolist() == score_texts(tmp_path / "other", SEED).tolist()
+def test_what_is_returned_is_also_written(trained: tuple[dict[str, Any], Path]):
+    found, model = trained
+    assert json.loads((model / "measures.json").read_text()) == found
+    assert found["model_bytes"] == (model / "quality.bin").stat().st_size
+    assert (model / "quality.png").stat().st_size < 100_000
 
 
-def test_nothing_to_score_is_said(inputs: dict[str, Path], corpus: Callable[..., Path], tmp_path: Path):
-    train(inputs, tmp_path / "model")
-    with pytest.raises(ValueError, match="retrieval found nothing"):
-        score_documents(corpus("empty", []), tmp_path / "model", tmp_path / "scores")
+def test_measures_are_of_the_held_out_annotated_pages(trained: tuple[dict[str, Any], Path]):
+    found, model = trained
+    held_out = pq.read_table(model / "held_out.parquet").to_pylist()
+    annotated = [row for row in held_out if row["origin"].startswith("annotated")]
+    assert found["measured_on"] == "annotated pages"
+    assert found["held_out_annotated"]["examples"] == len(annotated)
+    assert sum(row["kept"] + row["removed"] for row in found["confusion"]) == len(annotated)
+    assert sum(row["examples"] for row in found["reliability"]) == len(annotated)
+    assert found["held_out"]["examples"] == len(held_out)
+    assert {row["similarity"] is None for row in held_out if row["origin"] == "seed"} == {True}
 
 
-def test_examples_have_one_label_each_and_annotation_outweighs_chance(inputs: dict[str, Path]):
-    arguments = {**inputs, "config": ClassifierConfig(num_seed=50, num_random=70), "seed_domains": ("agent",)}
-    examples = collect_examples(**arguments)
-    by_origin = {o: {e.document_id for e in examples if e.origin == o} for o in {e.origin for e in examples}}
-    assert len({e.document_id for e in examples}) == len(examples)
-    assert {o: len(ids) for o, ids in by_origin.items()} == {
-        "seed": 50,
-        "random": 70,
-        "annotated_good": 20,
-        "annotated_bad": 20,
-    }
-    assert by_origin["annotated_good"] == {document_id(text) for text in GOOD[:20]}
-    assert by_origin["random"] <= {document_id(text) for text in OTHER}
+def test_few_annotated_pages_do_not_decide_alone(inputs: dict[str, Path], tmp_path: Path):
+    write_annotations(inputs["annotations"], GOOD[:60], BAD[:25])
+    assert train(inputs, tmp_path / "model")["measured_on"] == "web pages"
 
 
-def test_held_out_examples_are_not_trained_on(inputs: dict[str, Path], tmp_path: Path):
-    figures = train(inputs, tmp_path / "model", held_out_share=0.3)
-    held_out = pq.read_table(tmp_path / "model/held_out.parquet")
-    total = {part: sum(counts.values()) for part, counts in figures["examples"].items()}
-    assert total["held_out"] == held_out.num_rows
-    assert total["training"] + total["held_out"] == 120 + 40 + 120
-    assert 0.15 < total["held_out"] / 280 < 0.45
+def test_without_good_pages_seed_documents_must_do(inputs: dict[str, Path], tmp_path: Path):
+    write_annotations(inputs["annotations"], [], BAD[:ANNOTATED])
+    found = train(inputs, tmp_path / "model")
+    assert (found["measured_on"], found["alternatives"]) == ("examples", [])
+    assert found["held_out_web"]["average_precision"] is None
+    assert found["held_out"]["f1"] > 0.9
 
 
-def test_one_class_alone_is_refused(inputs: dict[str, Path], corpus: Callable[..., Path], tmp_path: Path):
-    empty = pa.table({"document_id": pa.array([], pa.string()), "good": pa.array([], pa.bool_())})
-    pq.write_table(empty, inputs["annotations"])
+def test_the_labels_of_held_out_pages_do_not_reach_the_model(inputs: dict[str, Path], tmp_path: Path):
+    found = train(inputs, tmp_path / "model", held_out_share=0.3)
+    total = {split: sum(counts.values()) for split, counts in found["examples"].items()}
+    held_out = pq.read_table(tmp_path / "model/held_out.parquet")["document_id"].to_pylist()
+    assert total["held_out"] == len(held_out)
+    assert sum(total.values()) == len(SEED) + 2 * ANNOTATED + len(OTHER)
+    labels = {text: text in GOOD for text in GOOD[:ANNOTATED] + BAD[:ANNOTATED]}
+    wrong = {text: label != (document_id(text) in held_out) for text, label in labels.items()}
+    assert wrong != labels
+    write_annotations(inputs["annotations"], *([t for t, label in wrong.items() if label is good] for good in (True, False)))
+    train(inputs, tmp_path / "wrong", held_out_share=0.3)
+    assert (tmp_path / "model/quality.bin").read_bytes() == (tmp_path / "wrong/quality.bin").read_bytes()
+
+
+def test_one_class_alone_is_refused(inputs: dict[str, Path], tmp_path: Path):
+    write_annotations(inputs["annotations"], [], [])
     with pytest.raises(ValueError, match="lack a class"):
-        train({**inputs, "web_corpus": corpus("found", GOOD + BAD)}, tmp_path / "model")
+        train({**inputs, "web_corpus": write_pages(tmp_path / "found", GOOD + BAD)}, tmp_path / "model")
 
 
-def test_text_cannot_pass_for_a_label_or_break_a_line():
-    assert normalise("A b(c)\n\t__label__positive  d.\r\n") == "a b ( c ) label positive d ."
-
-
-def test_a_page_full_of_labels_does_not_train_the_classifier(
-    inputs: dict[str, Path], corpus: Callable[..., Path], tmp_path: Path
-):
+def test_a_page_full_of_labels_does_not_train_the_classifier(inputs: dict[str, Path], tmp_path: Path):
     poisoned = [text + "\n__label__positive __LABEL__positive" for text in OTHER]
-    train({**inputs, "web_corpus": corpus("poisoned", GOOD + BAD + poisoned)}, tmp_path / "model")
+    train({**inputs, "web_corpus": write_pages(tmp_path / "poisoned", GOOD + BAD + poisoned)}, tmp_path / "model")
     assert score_texts(tmp_path / "model", texts(PROSE_WORDS, 20, 9)).max() < 0.5
 
 
-@pytest.mark.parametrize("text", ["", "\n", "unseenword", "\x00", "é" * 10_000, "🙂"])
-def test_any_text_has_a_score(inputs: dict[str, Path], tmp_path: Path, text: str):
-    train(inputs, tmp_path / "model")
-    (score,) = score_texts(tmp_path / "model", [text])
-    assert 0 <= score <= 1
-
-
-def scored(inputs: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    train(inputs, tmp_path / "model")
-    score_documents(inputs["web_corpus"], tmp_path / "model", tmp_path / "scores")
-    return {"documents": inputs["web_corpus"], "scores": tmp_path / "scores", "classifier": tmp_path / "model"}
-
-
-def test_the_threshold_keeps_tools_and_records_what_it_removed(inputs: dict[str, Path], tmp_path: Path):
-    folders = scored(inputs, tmp_path)
-    figures = apply_threshold(**folders, config=FilterConfig(keep_share=60 / 240), folder=tmp_path / "kept")
-    assert set(read_document_table(tmp_path / "kept", ["text"])["text"].to_pylist()) == set(GOOD)
-    removed = pq.read_table(tmp_path / "kept/removed.parquet").to_pylist()
-    assert {row["document_id"] for row in removed} == {document_id(text) for text in BAD + OTHER}
-    assert {row["step"] for row in removed} == {"quality"}
-    assert (figures["kept"], figures["removed"], figures["kept_share"]) == (60, 180, 0.25)
-
-
-def test_the_threshold_moves_the_output(inputs: dict[str, Path], tmp_path: Path):
-    folders = scored(inputs, tmp_path)
-    kept = []
-    for share in (0.1, 0.5, 0.9):
-        apply_threshold(**folders, config=FilterConfig(keep_share=share), folder=tmp_path / str(share))
-        kept.append(set(read_document_table(tmp_path / str(share), ["id"])["id"].to_pylist()))
-    assert kept[0] < kept[1] < kept[2]
-    assert [len(ids) for ids in kept] == pytest.approx([24, 120, 216], abs=3)  # Equal scores stay together.
-
-
-def test_target_precision_is_met_on_held_out(inputs: dict[str, Path], tmp_path: Path):
-    folders = scored(inputs, tmp_path)
-    config = FilterConfig(keep_share=None, target_precision=0.9)
-    figures = apply_threshold(**folders, config=config, folder=tmp_path / "kept")
-    held_out = pq.read_table(tmp_path / "model/held_out.parquet")
-    above = held_out["quality_score"].to_numpy() >= figures["threshold"]
-    assert held_out["positive"].to_numpy(zero_copy_only=False)[above].mean() >= 0.9
-
-
-def test_scores_of_other_documents_are_refused(inputs: dict[str, Path], corpus: Callable[..., Path], tmp_path: Path):
-    folders = scored(inputs, tmp_path)
-    other = corpus("other", texts(TOOL_WORDS, 240, 77))
-    with pytest.raises(ValueError, match="score them again"):
-        apply_threshold(**{**folders, "documents": other}, config=FilterConfig(), folder=tmp_path / "kept")
-
-
-def test_threshold_table_trades_precision_for_recall(inputs: dict[str, Path], tmp_path: Path):
-    train(inputs, tmp_path / "model")
-    table = json.loads((tmp_path / "model/thresholds.json").read_text())
+def test_threshold_table_trades_precision_for_recall(trained: tuple[dict[str, Any], Path]):
+    _, model = trained
+    table = json.loads((model / "thresholds.json").read_text())
     recalls = [row["recall"] for row in table]
     assert recalls == sorted(recalls, reverse=True)
     assert table[0]["kept_share"] == 1.0
     assert np.all(np.diff([row["threshold"] for row in table]) > 0)
 
 
-@pytest.mark.parametrize("rule", [{"keep_share": None}, {"keep_share": 0.5, "target_precision": 0.9}])
-def test_exactly_one_rule_decides(rule: dict[str, float]):
-    with pytest.raises(ValueError, match="exactly one"):
-        FilterConfig.model_validate(rule)
+def alternatives(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["scored by"]: row for row in found["alternatives"]}
 
 
-def test_share_outside_the_band_is_implausible():
-    config = FilterConfig(min_keep_share=0.2, max_keep_share=0.6)
-    assert [config.plausible(share) for share in (0.1, 0.4, 0.7)] == [False, True, False]
+def test_where_only_words_tell_the_classifier_beats_every_alternative(trained: tuple[dict[str, Any], Path]):
+    rows = alternatives(trained[0])
+    ours = rows.pop("fastText classifier")
+    assert set(rows) == {"embedding similarity", "heuristic filter", "keep everything"}
+    assert all(row["classifier_adds_low"] > 0.1 for row in rows.values())
+    assert all(row["precision_at_share"] < ours["precision_at_share"] for row in rows.values())
+    assert rows["keep everything"]["auc"] == 0.5
+    assert rows["keep everything"]["average_precision"] == pytest.approx(ours["positives"] / ours["pages"])
+
+
+def test_where_similarity_tells_all_the_classifier_is_seen_to_add_nothing(inputs: dict[str, Path], tmp_path: Path):
+    write_index(inputs["web_index"], GOOD + BAD + OTHER, lambda page: float(page in GOOD))
+    row = alternatives(train(inputs, tmp_path / "model"))["embedding similarity"]
+    assert row["average_precision"] == 1
+    assert row["classifier_adds"] <= 0
+    assert row["classifier_adds_low"] <= 0 <= row["classifier_adds_high"]
+
+
+def test_a_page_without_vector_ranks_last(inputs: dict[str, Path], tmp_path: Path):
+    write_index(inputs["web_index"], GOOD + OTHER, lambda page: float(page in GOOD) - 5)
+    row = alternatives(train(inputs, tmp_path / "model"))["embedding similarity"]
+    assert row["average_precision"] == 1
+    similarity = pq.read_table(tmp_path / "model/held_out.parquet").to_pylist()
+    assert {r["similarity"] for r in similarity if r["origin"] == "annotated_bad"} == {-np.inf}
+
+
+def test_vectors_of_another_encoder_are_refused(inputs: dict[str, Path], tmp_path: Path):
+    write_vectors(inputs["web_index"], [([document_id(GOOD[0])], np.ones((1, 2), np.float32))], {"model": "another"}, 2)
+    with pytest.raises(ValueError, match=r"embedding similarity.*model"):
+        train(inputs, tmp_path / "model")

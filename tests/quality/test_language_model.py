@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hephaestus_dag.chat_server import ChatServer
 from hephaestus_dag.documents import Reject
-from hephaestus_dag.language_model import ChatServer, LocalModel, make_language_model
+from hephaestus_dag.language_model import LocalModel, Tokens, make_language_model
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.sources.synthesis.config import SyntheticDocumentationConfig
 from hephaestus_dag.sources.synthesis.documentation import write_documentation
@@ -38,6 +39,7 @@ def test_answers_go_on_as_the_plain_forward_pass_does(tiny_llama: Path, tmp_path
             tokens.append(int(plain(torch.tensor([tokens])).logits[0, -1].argmax()))
     (reply,) = make_language_model(annotator(tiny_llama), tmp_path).generate(["Write about boxes"], 8)
     assert not reply.finished
+    assert reply.tokens == Tokens(len(tokens) - 8, 8)
     assert reply.text == tokenizer.decode(tokens[-8:], skip_special_tokens=True)
 
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,163 +7,220 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from retrieval_pages import AGENT_PAGES, JUNK_PAGES, SEED_PAGES
+from word_encoder import WordEncoder
 
-from hephaestus_dag.documents import document_id, read_document_table
-from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import embed_documents, open_embeddings
+from hephaestus_dag.documents import Document, DocumentWriter, document_id, read_document_table
+from hephaestus_dag.retrieval.calibration import open_calibration
+from hephaestus_dag.retrieval.config import IndexConfig, RetrievalConfig
+from hephaestus_dag.retrieval.embeddings import embed_documents
 from hephaestus_dag.retrieval.encoder import Encoder
-from hephaestus_dag.retrieval.index import build_index, open_index
-from hephaestus_dag.retrieval.queries import draw_candidates, medoids
-from hephaestus_dag.retrieval.search import retrieve, search
+from hephaestus_dag.retrieval.index import build_index
+from hephaestus_dag.retrieval.queries import open_queries, write_queries
+from hephaestus_dag.retrieval.search import retrieve
+from hephaestus_dag.retrieval.vectors import open_vectors
+
+WEB = [*JUNK_PAGES[:4], *AGENT_PAGES, *JUNK_PAGES[4:]]
+TALES = [f"In the {n}th winter the old king walked along the frozen shore and told the same story again." for n in range(12)]
 
 
-def run(
-    corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path, name: str = "found", **settings: Any
-) -> tuple[Path, dict[str, Any]]:
-    if not (tmp_path / "web").exists():
-        corpus("seed", SEED_PAGES)
-        corpus("web", [*JUNK_PAGES[:4], *AGENT_PAGES, *JUNK_PAGES[4:], AGENT_PAGES[0]])
-        embed_documents(tmp_path / "web", encoder, tmp_path / "index")
-        build_index(open_embeddings(tmp_path / "index")[0], tmp_path / "index")
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A seed corpus of tools and tales, and a web corpus of tools and prose."""
+    documents = [(text, "agent", "seed") for text in SEED_PAGES] + [(text, "text", "tales") for text in TALES]
+    for name, rows in (("seed", documents), ("web", [(text, "agent", f"site{n % 2}") for n, text in enumerate(WEB)])):
+        with DocumentWriter(tmp_path / name, documents_per_shard=5) as writer:
+            for text, domain, source in rows:
+                writer.write([Document(text=text, domain=domain, kind="page", source=source, origin=text, license="MIT")])
+    return tmp_path
+
+
+def encoded(world: Path, encoder: Any, config: RetrievalConfig) -> None:
+    """Write queries and web vectors, with an index."""
+    write_queries(world / "seed", encoder, config, world / "queries")
+    embed_documents(world / "web", encoder, world / "index", world / "work")
+    build_index(open_vectors(world / "index"), world / "index", config.index)
+
+
+def run(world: Path, encoder: Any = None, name: str = "found", **settings: Any) -> tuple[Path, dict[str, Any]]:
     config = RetrievalConfig(**{"neighbours": 6, "random_pair_quantile": 0.85, **settings})
-    folder = tmp_path / name
-    figures = retrieve(tmp_path / "seed", tmp_path / "web", tmp_path / "index", encoder, config, folder)
-    return folder, figures
+    if not (world / "index").exists():
+        encoded(world, encoder or WordEncoder(), config)
+    figures = retrieve(world / "queries", world / "web", world / "index", config, world / name)
+    return world / name, figures
 
 
-def found_texts(folder: Path) -> set[str]:
-    return set(read_document_table(folder, ["text"])["text"].to_pylist())
+def found_texts(folder: Path) -> list[str]:
+    return read_document_table(folder, ["text"])["text"].to_pylist()
 
 
-def test_planted_agent_pages_are_found_and_junk_is_not(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    folder, figures = run(corpus, encoder, tmp_path)
-    assert found_texts(folder) == set(AGENT_PAGES)
+def table(folder: Path, name: str) -> list[dict[str, Any]]:
+    return pq.read_table(folder / f"{name}.parquet").to_pylist()
+
+
+@pytest.mark.parametrize("search", ["exact", "index"])
+def test_planted_agent_pages_are_found_and_junk_is_not(world: Path, encoder: Encoder, search: str):
+    folder, figures = run(world, encoder, search=search)
+    assert sorted(found_texts(folder)) == sorted(AGENT_PAGES)
     assert figures["retrieved"] == len(AGENT_PAGES)
-    assert figures["web_documents"] == len(AGENT_PAGES) + len(JUNK_PAGES)
-    assert figures["mean_similarity"]["retrieved"] > figures["mean_similarity"]["rest"] + 0.1
-    assert (folder / "projection.png").read_bytes()[:4] == b"\x89PNG"
-    assert (folder / "projection.png").stat().st_size < 100_000
+    assert figures["web_documents"] == len(WEB)
+    assert figures["retrieved_share"] == len(AGENT_PAGES) / len(WEB)
+    assert figures["distances"]["difference_low"] > 0
+    assert figures["distances"]["retrieved"] > figures["distances"]["rest"] + 0.1
+    assert figures["recall"] == 1.0
+    for example in figures["examples"]:
+        assert example["page"] in {" ".join(text.split())[:160] for text in AGENT_PAGES}
+        assert example["query"] in {text[:160] for text in SEED_PAGES}
 
 
-def test_each_retrieved_document_carries_its_best_match(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    folder, figures = run(corpus, encoder, tmp_path)
-    matches = pq.read_table(folder / "matches.parquet").to_pylist()
-    for row in pq.read_table(folder / "retrieved.parquet").to_pylist():
+def test_every_pair_written_is_what_the_vectors_say(world: Path):
+    """Matches, best matches and reach against plain arithmetic on the vectors."""
+    folder, figures = run(world, neighbours=3, max_queries_per_document=2, random_pair_quantile=0.4)
+    queries, pages = open_queries(world / "queries"), open_vectors(world / "index")
+    scores = queries.vectors @ pages.take(np.arange(len(pages))).T
+    allowed = np.zeros_like(scores, dtype=bool)
+    for row, column in enumerate(scores.T):
+        best = np.argsort(-column, kind="stable")[:2]
+        allowed[best[column[best] > np.float32(figures["threshold"])], row] = True
+    expected = {}
+    for query, identity in enumerate(queries.ids):
+        rows = [row for row in np.argsort(-scores[query], kind="stable") if allowed[query, row]][:3]
+        expected |= {(identity, pages.ids[row].as_py()): (rank + 1, scores[query, row]) for rank, row in enumerate(rows)}
+
+    matches = table(folder, "matches")
+    assert {(m["query_id"], m["document_id"]): m["rank"] for m in matches} == {pair: e[0] for pair, e in expected.items()}
+    percentile = open_calibration(folder).percentile
+    for match in matches:
+        assert match["score"] == pytest.approx(expected[match["query_id"], match["document_id"]][1], abs=1e-6)
+        assert match["percentile"] == percentile(np.array([match["score"]]))[0]
+    assert figures["matches"] == len(matches) == len(expected)
+
+    retrieved = table(folder, "retrieved")
+    assert [row["best_score"] for row in retrieved] == sorted((row["best_score"] for row in retrieved), reverse=True)
+    assert {row["document_id"] for row in retrieved} == {m["document_id"] for m in matches}
+    for row in retrieved:
         own = [m for m in matches if m["document_id"] == row["document_id"]]
         best = max(own, key=lambda m: m["score"])
         assert (row["best_score"], row["best_query_id"], row["num_hits"]) == (best["score"], best["query_id"], len(own))
-    assert min(m["score"] for m in matches) > figures["threshold"]
-    assert {m["query_id"] for m in matches} <= {document_id(text) for text in SEED_PAGES}
+        assert row["best_percentile"] == best["percentile"]
+
+    reach = {row["query_id"]: row["score"] for row in table(folder, "reach")}
+    assert list(reach) == queries.ids
+    for identity in queries.ids:
+        own = [m["score"] for m in matches if m["query_id"] == identity]
+        assert reach[identity] == (min(own) if len(own) == 3 else np.float32(figures["threshold"]))
+    assert figures["full_queries"] == sum(len([m for m in matches if m["query_id"] == i]) == 3 for i in queries.ids) > 0
 
 
-def test_a_stricter_quantile_retrieves_less(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    loose, loose_figures = run(corpus, encoder, tmp_path, "loose", random_pair_quantile=0.1, neighbours=20)
-    strict, strict_figures = run(corpus, encoder, tmp_path, "strict", random_pair_quantile=0.9, neighbours=20)
-    assert found_texts(strict) < found_texts(loose)
+def test_the_index_finds_what_exact_search_finds(world: Path):
+    exact, figures = run(world, name="exact", search="exact", neighbours=20, random_pair_quantile=0.5)
+    index, indexed = run(world, name="indexed", search="index", neighbours=20, random_pair_quantile=0.5)
+    assert (figures["method"], indexed["method"]) == ("exact", "index (flat)")
+    pairs = [[(m["document_id"], m["query_id"], m["rank"]) for m in table(folder, "matches")] for folder in (exact, index)]
+    assert pairs[0] == pairs[1]
+    assert indexed["recall"] == 1.0
+
+
+def test_auto_searches_exactly_up_to_a_number_of_pairs(world: Path):
+    pairs = len(SEED_PAGES) * len(WEB)
+    assert run(world, name="a", exact_up_to_pairs=pairs)[1]["method"] == "exact"
+    over = run(world, name="b", exact_up_to_pairs=pairs - 1)[1]
+    assert (over["method"], over["pairs"]) == ("index (flat)", pairs)
+
+
+def test_what_an_approximate_index_misses_is_reported(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    words = [" ".join(f"w{n}" for n in generator.integers(0, 400, size=12)) for _ in range(1_500)]
+    for name, texts in (("seed", words[:60]), ("web", words[60:])):
+        with DocumentWriter(tmp_path / name) as writer:
+            for text in texts:
+                writer.write([Document(text=text, domain="agent", kind="k", source="s", origin=text, license="MIT")])
+    settings = {"neighbours": 20, "random_pair_quantile": 0.5, "index": IndexConfig(kind="ivf_pq", min_recall=0)}
+    exact, figures = run(tmp_path, name="exact", **settings)
+    index, indexed = run(tmp_path, name="indexed", search="index", **settings)
+    assert (figures["recall"], indexed["method"]) == (1.0, "index (ivf_pq)")
+    assert 0.1 < indexed["recall"] < 1.0
+    assert indexed["recall_at"] == 20
+    known = {(m["document_id"], m["query_id"]): m["score"] for m in table(exact, "matches")}
+    shared = [m for m in table(index, "matches") if (m["document_id"], m["query_id"]) in known]
+    assert shared
+    for match in shared:
+        assert match["score"] == pytest.approx(known[match["document_id"], match["query_id"]], abs=1e-5)
+
+
+def test_a_stricter_quantile_retrieves_less(world: Path):
+    loose, loose_figures = run(world, name="loose", random_pair_quantile=0.1, neighbours=20)
+    strict, strict_figures = run(world, name="strict", random_pair_quantile=0.9, neighbours=20)
+    assert set(found_texts(strict)) < set(found_texts(loose))
     assert strict_figures["threshold"] > loose_figures["threshold"]
 
 
-def test_fewer_neighbours_give_fewer_matches(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    _, few = run(corpus, encoder, tmp_path, "few", neighbours=1)
-    _, many = run(corpus, encoder, tmp_path, "many", neighbours=5)
-    assert few["matches"] <= len(SEED_PAGES) < many["matches"]
+def test_each_retrieved_page_is_written_once_in_the_order_of_the_web(world: Path):
+    folder, figures = run(world, random_pair_quantile=0.3, neighbours=20)
+    texts = found_texts(folder)
+    assert texts == [text for text in WEB if text in texts]
+    assert figures["retrieved"] == len(texts) > 3
+    assert sum(figures["by_source"].values()) == len(texts)
+    assert figures["characters"] == sum(map(len, texts))
 
 
-def test_nothing_above_the_threshold_leaves_an_empty_folder(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    folder, figures = run(corpus, encoder, tmp_path, random_pair_quantile=0.999999)
-    assert figures["retrieved"] == 0
-    assert found_texts(folder) == set()
-    assert figures["mean_similarity"]["retrieved"] is None
+def test_nothing_above_the_threshold_leaves_a_valid_empty_result(world: Path):
+    folder, figures = run(world, random_pair_quantile=0.999999999)
+    assert figures["retrieved"] == figures["matches"] == figures["full_queries"] == figures["max_hits_per_query"] == 0
+    assert found_texts(folder) == table(folder, "matches") == table(folder, "retrieved") == figures["examples"] == []
+    assert {row["score"] for row in table(folder, "reach")} == {np.float32(figures["threshold"])}
+    assert figures["distances"]["retrieved"] is None
+    assert figures["distances"]["general_documents"] == len(TALES)
 
 
-def test_the_same_inputs_give_the_same_files(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    one, other = run(corpus, encoder, tmp_path, "one")[0], run(corpus, encoder, tmp_path, "other")[0]
+def test_figures_are_plain_values(world: Path):
+    assert json.loads(json.dumps(run(world)[1]))["queries"] == len(SEED_PAGES)
+
+
+@pytest.mark.parametrize("search", ["exact", "index"])
+def test_the_same_inputs_give_the_same_files(world: Path, search: str):
+    one, other = run(world, name="one", search=search)[0], run(world, name="other", search=search)[0]
     names = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
-    assert len(names) == 6
+    assert [name for name in names if not name.startswith("documents/")] == [
+        "calibration.json",
+        "matches.parquet",
+        "projection.png",
+        "reach.parquet",
+        "rejects.parquet",
+        "retrieved.parquet",
+    ]
     assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
-def test_a_seed_corpus_without_agent_documents_is_refused(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path):
-    corpus("seed", SEED_PAGES, domain="text")
-    corpus("web", JUNK_PAGES)
-    embed_documents(tmp_path / "web", encoder, tmp_path / "index")
-    build_index(open_embeddings(tmp_path / "index")[0], tmp_path / "index")
-    with pytest.raises(ValueError, match="query_domains"):
-        retrieve(tmp_path / "seed", tmp_path / "web", tmp_path / "index", encoder, RetrievalConfig(), tmp_path / "out")
+@pytest.mark.parametrize(
+    ("other", "message"), [(WordEncoder("other"), "encoders .* differ in model"), (WordEncoder(dimension=8), "dimension")]
+)
+def test_queries_of_another_encoder_are_refused(world: Path, other: WordEncoder, message: str):
+    run(world)
+    write_queries(world / "seed", other, RetrievalConfig(), world / "queries")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=message):
+        run(world, name="again")
+    assert not (world / "again").exists()
 
 
-def test_known_shards_are_copied_and_give_the_bytes_of_a_fresh_run(
-    corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path
-):
-    first = corpus("first", JUNK_PAGES[:4], documents_per_shard=2)
-    grown = corpus("grown", [*JUNK_PAGES[:4], *AGENT_PAGES], documents_per_shard=2)
-    embed_documents(first, encoder, tmp_path / "old")
-    counts = embed_documents(grown, encoder, tmp_path / "new", earlier=[tmp_path / "old"])
-    assert (counts["copied"], counts["encoded"]) == (4, 6)
-    embed_documents(grown, encoder, tmp_path / "fresh")
-    for name in ("embeddings.npy", "ids.parquet", "embeddings.json"):
-        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+def test_an_index_over_other_pages_than_the_documents_is_refused(world: Path, corpus: Callable[..., Path]):
+    run(world)
+    pq.write_table(
+        pq.read_table(world / "web/documents/part-00001.parquet").slice(0, 0), world / "web/documents/part-00001.parquet"
+    )
+    with pytest.raises(ValueError, match="web corpus lacks"):
+        run(world, name="again", random_pair_quantile=0.01, neighbours=20)
 
 
-def test_vectors_of_another_encoder_are_not_copied(corpus: Callable[..., Path], encoder: Encoder, minilm: Path, tmp_path: Path):
-    folder = corpus("pages", JUNK_PAGES)
-    embed_documents(folder, encoder, tmp_path / "old")
-    other = Encoder(encoder.config.model_copy(update={"max_tokens": 16}), minilm)
-    assert embed_documents(folder, other, tmp_path / "new", earlier=[tmp_path / "old"])["copied"] == 0
-
-
-def test_both_kinds_of_index_find_the_nearest_vector(tmp_path: Path):
-    generator = np.random.default_rng(0)
-    vectors = generator.normal(size=(2_000, 16)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    ids = [f"d{row}" for row in range(2_000)]
-    for name, exact_up_to, kind in (("flat", 2_000, "flat"), ("lists", 1_999, "ivf")):
-        (tmp_path / name).mkdir()
-        assert build_index(vectors, tmp_path / name, exact_up_to)["kind"] == kind
-        matches = search(open_index(tmp_path / name), vectors[:300], ids[:300], ids, 1, 0.0)
-        assert matches["document_id"].to_pylist() == ids[:300]
-        np.testing.assert_allclose(matches["score"].to_numpy(), 1, atol=1e-5)
-
-
-def test_search_agrees_with_brute_force(tmp_path: Path):
-    generator = np.random.default_rng(1)
-    vectors = generator.normal(size=(200, 8)).astype(np.float32)
-    build_index(vectors, tmp_path)
-    scores = vectors[:20] @ vectors.T
-    matches = search(open_index(tmp_path), vectors[:20], [str(q) for q in range(20)], [str(d) for d in range(200)], 5, 3.0)
-    expected = {
-        (str(q), str(d), rank + 1) for q in range(20) for rank, d in enumerate(np.argsort(-scores[q])[:5]) if scores[q, d] > 3.0
-    }
-    assert expected
-    assert {(m["query_id"], m["document_id"], m["rank"]) for m in matches.to_pylist()} == expected
-
-
-def test_candidates_are_drawn_evenly_over_sources(corpus: Callable[..., Path], tmp_path: Path):
-    from hephaestus_dag.documents import Document, DocumentWriter
-
-    sizes = {"large": 100, "small": 3}
-    with DocumentWriter(tmp_path / "seed") as writer:
-        for source, size in sizes.items():
-            for number in range(size):
-                text = f"{source} {number}"
-                writer.write([Document(text=text, domain="agent", kind="k", source=source, origin=text, license="MIT")])
-    ids = draw_candidates(tmp_path / "seed", RetrievalConfig(num_candidates=8, num_queries=2))
-    assert len(ids) == 8
-    assert {document_id(f"small {number}") for number in range(3)} <= set(ids)
-    assert ids != draw_candidates(tmp_path / "seed", RetrievalConfig(num_candidates=8, num_queries=2, seed=1))
-
-
-def test_one_query_stands_for_each_cluster():
-    generator = np.random.default_rng(0)
-    centres = np.eye(4, dtype=np.float32) * 10
-    vectors = np.repeat(centres, 25, axis=0) + generator.normal(scale=0.01, size=(100, 4)).astype(np.float32)
-    chosen = medoids(vectors, 4, seed=0, spherical=False)
-    assert sorted(row // 25 for row in chosen) == [0, 1, 2, 3]
+def test_seed_documents_are_the_queries_named(world: Path):
+    folder, _ = run(world)
+    assert {m["query_id"] for m in table(folder, "matches")} <= {document_id(text) for text in SEED_PAGES}
 
 
 def test_contradicting_settings_are_refused():
     with pytest.raises(ValueError, match="num_queries"):
         RetrievalConfig(num_candidates=5, num_queries=6)
+    with pytest.raises(ValueError, match="num_candidates"):
+        RetrievalConfig(num_candidates=5, num_queries=None)
     with pytest.raises(ValueError, match="min_keep_share"):
         RetrievalConfig(min_keep_share=0.9, max_keep_share=0.2)
 

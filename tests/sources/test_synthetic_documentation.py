@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from hephaestus_dag.chat_server import ChatServer
 from hephaestus_dag.documents import Document, Reject
-from hephaestus_dag.language_model import ChatServer, Reply, make_language_model
+from hephaestus_dag.language_model import Reply, make_language_model
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.synthesis.config import SyntheticDocumentationConfig
 from hephaestus_dag.sources.synthesis.documentation import documented_parameters, find_problem, load_prompt, write_documentation

@@ -99,12 +99,16 @@ class Root:
         """Return the name of the input and what tells this version of it from another."""
         if self.pinned:
             return self.pinned
-        files = self.files()
         digest = hashlib.sha256()
-        for name, content in zip(files, digest_files(self.folder, files), strict=True):
-            # a dangling link or an unreadable file: reading sets it aside, with the reason
-            digest.update(f"{name}\0".encode() + (content or b"unreadable") + b"\0")
+        for name, version in self.versions().items():
+            digest.update(f"{name}\0".encode() + version + b"\0")
         return self.label, digest.hexdigest()
+
+    def versions(self) -> dict[str, bytes]:
+        """Return the files, sorted, each with what tells this version of its content from another."""
+        files = self.files()
+        # a dangling link or an unreadable file: reading sets it aside, with the reason
+        return {name: content or b"unreadable" for name, content in zip(files, digest_files(self.folder, files), strict=True)}
 
 
 def find_roots(config: "SourceConfig") -> list[Root]:

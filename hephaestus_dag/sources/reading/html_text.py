@@ -29,9 +29,12 @@ def page_text(content: bytes, charset: str | None = None) -> str:
     """Return the main content of a page as Markdown, headed by its title when it has no heading of its own.
 
     ``charset`` is what the server said; without it the page's own declaration decides, then its bytes. Empty when the page
-    has no main content. Raises ValueError for elements nested too deeply.
+    has no main content. Raises ValueError for what is no text, and for elements nested too deeply.
     """
-    page = HTMLTree.parse(_deepened(decode(content, charset)))
+    decoded = decode(content, charset)
+    if decoded.count("\0") > len(decoded) / 1_000:  # pages do hold a stray one; pictures and programs hold many
+        raise ValueError("binary: more than one character in 1,000 is NUL")
+    page = HTMLTree.parse(_deepened(decoded))
     _check_depth(page)
     marked = extract_plain_text(
         page, preserve_formatting="minimal_html", main_content=True, alt_texts=False, skip_elements=_SURROUNDINGS

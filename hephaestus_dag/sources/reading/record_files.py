@@ -137,17 +137,17 @@ def _parquet(
         yield reject(config, origin, "file", f"no column {columns[0]!r}: the table has {names}; correct columns")
         return
     first, last = groups or (0, table.num_row_groups)
-    row = sum(table.metadata.row_group(n).num_rows for n in range(first))
-    batches = table.iter_batches(
-        batch_size=512,
-        row_groups=list(range(first, min(last, table.num_row_groups))),
-        columns=None if columns is None else [name for name in columns if name in known],
-        use_threads=False,
-    )
-    for batch in batches:
-        for value in batch.to_pylist():
-            row += 1
-            yield Record(f"row {row}", value)
+    end = sum(table.metadata.row_group(n).num_rows for n in range(first))
+    wanted = None if columns is None else [name for name in columns if name in known]
+    for group in range(first, min(last, table.num_row_groups)):  # each alone, so that a damaged one costs its own rows only
+        row, end = end, end + table.metadata.row_group(group).num_rows
+        try:
+            for batch in table.iter_batches(batch_size=512, row_groups=[group], columns=wanted, use_threads=False):
+                for value in batch.to_pylist():
+                    row += 1
+                    yield Record(f"row {row}", value)
+        except _DAMAGED as error:
+            yield reject(config, origin, f"rows {row + 1} to {end}", f"damaged: {type(error).__name__}: {_short(error)}")
 
 
 def _text_rows(

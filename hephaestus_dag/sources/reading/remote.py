@@ -1,6 +1,5 @@
 """Files behind URLs, by fsspec, and data sets by their repository id: what they are called, how large, which version."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,13 +90,10 @@ class UrlRoot(Root):
         listed = self._listed()
         return {file: int(listed[file].get("size") or 0) for file in sorted(self._kept(listed))}
 
-    def identity(self) -> tuple[str, str]:
-        """Return the URL and a hash of the files' names, sizes and tags; nothing is downloaded."""
+    def versions(self) -> dict[str, bytes]:
+        """Return the files with their sizes and the tags that the server gives a version; nothing is downloaded."""
         listed = self._listed()
-        digest = hashlib.sha256()
-        for file in sorted(self._kept(listed)):
-            digest.update(f"{file}\0{listed[file].get('size')}\0{self._tag(listed[file])}\0".encode())
-        return self.label, digest.hexdigest()
+        return {file: f"{listed[file].get('size')}\0{self._tag(listed[file])}".encode() for file in sorted(self._kept(listed))}
 
     def _listed(self) -> dict[str, dict[str, Any]]:
         """Return what the server says about each file.

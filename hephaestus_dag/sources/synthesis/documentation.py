@@ -8,11 +8,11 @@ wanted. What it says in words cannot be checked, so every document names the mod
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hephaestus_dag.documents import Document, Reject, signature
-from hephaestus_dag.journal import answer_with_journal, identity_hash
+from hephaestus_dag.journal import identity_hash, open_journal
 from hephaestus_dag.language_model import LanguageModel, Reply
 from hephaestus_dag.sources.synthesis.config import SyntheticDocumentationConfig
 from hephaestus_dag.sources.synthesis.undocumented import Undocumented
@@ -57,16 +57,7 @@ def write_documentation(
     """
     template = load_prompt(config.prompt)
     prompts = {each.key: fill(template, each) for each in functions}
-    replies = answer_with_journal(
-        {key: hashlib.sha256(prompt.encode()).hexdigest()[:32] for key, prompt in prompts.items()},
-        lambda keys: model.generate([prompts[key] for key in keys], config.max_tokens),
-        Reply,
-        journal,
-        field="prompt",
-        who={"model": identity_hash(model.identity), "max_tokens": config.max_tokens},
-        chunk=CHUNK,
-        progress=progress,
-    )
+    replies = ask_model(prompts, model, config.max_tokens, journal, progress)
     failed = [reply for reply in replies.values() if reply.status == "error"]
     if len(failed) > len(replies) / 2:
         raise RuntimeError(f"no answer about {len(failed)} of {len(replies)} functions; for example: {failed[0].text}")
@@ -89,6 +80,30 @@ def write_documentation(
                 signatures=signature(each.name.rpartition(".")[2], each.parameters),
                 format="reference",
             )
+
+
+def ask_model(
+    prompts: Mapping[str, str],
+    model: LanguageModel,
+    max_tokens: int,
+    journal: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Reply]:
+    """Return key → reply, asking only what the journal has no answer to."""
+    names = {key: hashlib.sha256(prompt.encode()).hexdigest()[:32] for key, prompt in prompts.items()}
+    who: dict[str, str | int] = {"model": identity_hash(model.identity), "max_tokens": max_tokens}
+    with open_journal(journal, Reply, field="prompt", who=who) as kept:
+        replies = {key: kept.answers[name] for key, name in names.items() if name in kept.answers}
+        missing = [key for key in prompts if key not in replies]
+        for start in range(0, len(missing), CHUNK):
+            part = missing[start : start + CHUNK]
+            for key, reply in zip(part, model.generate([prompts[key] for key in part], max_tokens), strict=True):
+                replies[key] = reply
+                if reply.status != "error":
+                    kept.append(names[key], reply)
+            if progress:
+                progress(len(replies), len(prompts))
+    return replies
 
 
 def fill(template: str, function: Undocumented) -> str:

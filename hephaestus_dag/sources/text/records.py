@@ -6,6 +6,7 @@ from typing import Any
 from hephaestus_dag.documents import Document, Reject
 from hephaestus_dag.licenses import normalise_license
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.sources.naming import site_of
 from hephaestus_dag.sources.reading.distributions import locate
 from hephaestus_dag.sources.reading.files import reject
 from hephaestus_dag.sources.reading.record_files import Record, file_of, list_record_items, read_records
@@ -36,7 +37,7 @@ def _document(config: SourceConfig, file: str, record: Record, license: str) -> 
         has = f"a {type(text).__name__}" if text is not None else f"nothing; the row has {', '.join(map(str, row))[:200]}"
         return reject(config, file, record.position, f"no text: column {columns.text!r} holds {has}")
     own = _words(row, columns.license)
-    place = _words(row, columns.origin)
+    place, provider = _words(row, columns.origin), _words(row, columns.provider)
     return Document(
         text=text.strip(),
         domain=config.domain,
@@ -44,7 +45,7 @@ def _document(config: SourceConfig, file: str, record: Record, license: str) -> 
         source=config.name,
         origin=f"{origin}/{place}" if place else origin,
         license=normalise_license(own) if own else license,
-        provider=_words(row, columns.provider),
+        provider=site_of(provider) or provider,
         format=_words(row, columns.language).lower(),
     )
 
