@@ -24,6 +24,7 @@ from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.launch import end_group
 
 COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
+SHOWN_REASONS = 6
 STOPPED = 130
 """Exit status after an interrupt, as shells count it."""
 
@@ -120,7 +121,8 @@ def _show(console: Console, event: dict, running: dict[str, str]) -> None:
         )
         changes = [] if failed or event["reused"] else [reason for reason in event["reasons"] if reason != "first build"]
         if changes:
-            console.print(f"          [dim]rebuilt because {escape('; '.join(changes))}[/dim]")
+            more = f"; and {len(changes) - SHOWN_REASONS} more" if len(changes) > SHOWN_REASONS else ""
+            console.print(f"          [dim]rebuilt because {escape('; '.join(changes[:SHOWN_REASONS]))}{more}[/dim]")
         for check in [] if failed else event["failed_checks"]:
             console.print(f"          [yellow]check failed: {check}[/yellow]")
 
