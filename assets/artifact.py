@@ -17,7 +17,18 @@ from typing import Any
 import dagster as dg
 
 from hephaestus_dag import events
-from hephaestus_dag.artifacts import Artifact, ArtifactError, Built, Check, Identity, Report, Store, Workspace, canonical_json
+from hephaestus_dag.artifacts import (
+    Artifact,
+    ArtifactError,
+    Built,
+    Check,
+    Identity,
+    Report,
+    Store,
+    Workspace,
+    canonical_json,
+    differences,
+)
 from hephaestus_dag.code_version import function_version
 from hephaestus_dag.recipe import Recipe
 from resources.compute import LocalPool
@@ -197,6 +208,8 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     log: Callable[[str], None] = context.log.info
 
     def write(workspace: Workspace) -> Report:
+        if changed := differences(dict(identity.values), asset.values(lineage.recipe), "values"):
+            raise ValueError(f"{asset.key}: what it reads changed since this run began ({'; '.join(changed)}): start it again")
         log(f"building {store.path(identity)}: {'; '.join(workspace.reasons)}")
         job = Build(
             key=asset.key,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from hephaestus_dag.quality.canaries import Canaries
 
 GROUP = "quality"
-PLANTED_RECALL, JUNK_LET_THROUGH = 0.95, 0.05
 
 JUDGED = CheckDeclaration(
     name="most_pages_were_judged", description="The annotator gave at least nine of ten pages a score, errors counted."
@@ -170,7 +169,7 @@ def quality_scored_web(build: Build) -> Report:
 )
 def filtered_web(build: Build) -> Report:
     """The retrieved documents that score high enough; the others are kept aside with their score."""
-    from hephaestus_dag.quality.canaries import canary_check
+    from hephaestus_dag.quality.canaries import JUNK_LET_THROUGH, PLANTED_RECALL, canary_check
     from hephaestus_dag.quality.threshold import apply_threshold
 
     config, classifier = build.recipe.quality.filter, build.input("quality_classifier")

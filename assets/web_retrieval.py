@@ -111,7 +111,7 @@ def seed_queries(build: Build) -> Report:
     from hephaestus_dag.retrieval.queries import write_queries
 
     config = build.recipe.web_retrieval.retrieval
-    found = write_queries(build.input("seed_corpus"), open_encoder(build), config, build.folder, build.progress)
+    found = write_queries(build.input("seed_corpus"), open_encoder(build), config, build.folder, build.progress, build.work)
     return Report(
         headline=f"{found['queries']:,} queries chosen among {found['candidates']:,} seed documents",
         rows=found["queries"],

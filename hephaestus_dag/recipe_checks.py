@@ -27,6 +27,7 @@ ANNOTATOR = ("quality", "annotation", "annotator")
 RUBRICS = (("quality", "annotation", "rubric"), ("quality", "annotation", "recheck_rubric"))
 MODELS = (
     ("web_retrieval", "retrieval", "encoder", "model"),
+    ("web_retrieval", "retrieval", "first_pass", "model"),
     ("mixture", "tokenizer", "model"),
     ("training", "backbone", "model"),
 )

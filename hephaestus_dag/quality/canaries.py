@@ -25,6 +25,8 @@ from hephaestus_dag.retrieval.embeddings import TextEncoder
 from hephaestus_dag.retrieval.queries import Queries, beginning, draw_candidates, open_queries, texts_of
 
 DIVIDER = "\n---\n"
+PLANTED_RECALL, JUNK_LET_THROUGH = 0.95, 0.05
+"""Share of the planted pages that must come through, at least, and of the junk that may, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def canary_check(
         scores = encoder.encode(list(texts.values())) @ searching.vectors.T
         scores[np.array(list(texts))[:, None] == np.array(searching.ids)] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, :max_queries_per_document]
-        retrieved = np.take_along_axis(scores > reached, best, axis=1).any(axis=1)
+        retrieved = np.any(np.take_along_axis(scores > reached, best, axis=1), axis=1)
         kept = score_texts(classifier, list(texts.values())) >= np.float32(threshold)
         return Canaries(list(texts), [beginning(text) for text in texts.values()], retrieved, kept)
 

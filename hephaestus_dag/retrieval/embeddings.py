@@ -60,10 +60,9 @@ def embed_documents(
 
     Raises ValueError when a document shard cannot be read, two documents share an id, or there are none.
     """
-    work.mkdir(parents=True, exist_ok=True)
     identity, dimension = json.loads(json.dumps(encoder.identity)), encoder.dimension
     known = KnownVectors(documents, earlier, identity, dimension)
-    finished = {path.name.partition(".")[0]: path for path in sorted(work.glob("*.*.npy"))}
+    finished = finished_shards(work)
     counts = dict.fromkeys(("encoded", "copied", "resumed"), 0)
     with vectors_writer(folder, identity, dimension) as writer:
         for batch in read_shards(documents, ["id", "text"]):
@@ -162,6 +161,12 @@ def shard_key(identity: dict[str, Any], dimension: int, ids: Sequence[str]) -> s
     """Return the name of a shard's work: a hash of the encoder and the ids."""
     content = json.dumps([identity, dimension, ids], sort_keys=True)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def finished_shards(work: Path) -> dict[str, Path]:
+    """Return the shards that an earlier run left, by key."""
+    work.mkdir(parents=True, exist_ok=True)
+    return {path.name.partition(".")[0]: path for path in sorted(work.glob("*.*.npy"))}
 
 
 def save_shard(work: Path, key: str, vectors: np.ndarray) -> Path:

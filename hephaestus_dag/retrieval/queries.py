@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import Domain, read_documents
 from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import shifted
+from hephaestus_dag.retrieval.embeddings import finished_shards, save_shard, shard_key, shifted, whole_shard
 from hephaestus_dag.retrieval.encoder import Encoder
 from hephaestus_dag.retrieval.vectors import Vectors, open_vectors, write_vectors
 
@@ -67,23 +67,34 @@ def write_queries(
     config: RetrievalConfig,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    work: Path | None = None,
 ) -> dict[str, Any]:
     """Encode candidates and general text of a seed corpus, choose the queries, and write all into ``folder``.
 
-    ``progress`` is told documents encoded and documents in all. Returns counts: candidates, queries, general,
-    largest_cluster, and by_kind: candidates and queries of each kind.
+    With ``work``, finished blocks of 8,192 vectors wait there, so that a stop costs one at most. ``progress`` is told
+    documents encoded and documents in all. Returns counts: candidates, queries, general, largest_cluster, and by_kind:
+    candidates and queries of each kind.
     Raises ValueError when the seed corpus has no document in ``query_domains``.
     """
     kinds = draw_candidates(seed_corpus, config)
     general = draw_general(seed_corpus, config)
     total = len(kinds) + len(general)
+    finished = finished_shards(work) if work else {}
+
+    def encode(block: Sequence[str], texts: Sequence[str], query: bool, done: int) -> np.ndarray:
+        key = shard_key({**encoder.identity, "query": query}, encoder.dimension, block)
+        if path := whole_shard(finished.get(key)):
+            return np.load(path)
+        vectors = encoder.encode(texts, shifted(progress, done, total) if progress else None, query=query)
+        if work:
+            save_shard(work, key, vectors)
+        return vectors
 
     def write(name: str, ids: Mapping[str, str], query: bool, before: int) -> Vectors:
         def encoded() -> Iterator[tuple[Sequence[str], np.ndarray]]:
             done = before
             for block, texts in texts_of(seed_corpus, ids):
-                report = shifted(progress, done, total) if progress else None
-                yield block, encoder.encode(texts, report, query=query)
+                yield block, encode(block, texts, query, done)
                 done += len(block)
 
         write_vectors(folder / name, encoded(), encoder.identity, encoder.dimension)

@@ -77,7 +77,7 @@ def retrieve(
     searching, pages = open_queries(queries), open_vectors(web_index)
     check_same_encoder(searching.candidates, pages, "queries and web pages must share one encoder")
     calibration = calibrate(searching.vectors, pages, config.random_pair_quantile, config.seed)
-    matches, method = find_matches(searching, pages, web_index, calibration.threshold, config, device, progress)
+    matches, lasts, method = find_matches(searching, pages, web_index, calibration.threshold, config, device, progress)
 
     folder.mkdir(parents=True, exist_ok=True)
     calibration.write(folder)
@@ -85,7 +85,7 @@ def retrieve(
     ids = ids_of(pages, rows)
     write_matches(matches, rows, ids, searching, calibration, folder)
     retrieved = write_best(matches, rows, ids, searching, calibration, folder)
-    full_queries = write_reach(matches, searching, calibration.threshold, config.neighbours, folder)
+    full_queries = write_reach(searching, lasts, calibration.threshold, folder)
     shown = retrieved.take(np.linspace(0, len(retrieved) - 1, min(EXAMPLES, len(retrieved)), dtype=np.int64))
     with DocumentWriter(folder) as writer:
         beginnings = write_documents(web_documents, ids, set(shown["document_id"].to_pylist()), writer)
@@ -118,18 +118,25 @@ def find_matches(
     config: RetrievalConfig,
     device: str,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Matches, dict[str, Any]]:
-    """Return the matches, and how they were found: method, pairs, recall and the neighbours that recall is measured on."""
+) -> tuple[Matches, np.ndarray, dict[str, Any]]:
+    """Return the matches, the score that a further page must exceed to reach each query, and how they were found.
+
+    That score is minus infinity for a query with room for more. How: method, pairs, recall, and the neighbours that recall is
+    measured on.
+    """
     pairs = len(queries.ids) * len(pages)
     neighbours = min(config.neighbours, len(pages))
     caps = (config.neighbours, config.max_queries_per_document)
     if config.search == "exact" or (config.search == "auto" and pairs <= config.exact_up_to_pairs):
         found = mine(queries.vectors, pages, *caps, threshold, device, progress)
-        return found, {"method": "exact", "pairs": pairs, "recall": 1.0, "recall_at": neighbours}
+        lasts = last_scores(found, len(queries.ids), config.neighbours)
+        return found, lasts, {"method": "exact", "pairs": pairs, "recall": 1.0, "recall_at": neighbours}
     index = open_index(web_index, pages)
-    parts = []
+    parts, lasts = [], np.full(len(queries.ids), -np.inf, dtype=np.float32)
     for start in range(0, len(queries.ids), QUERIES_PER_SEARCH):
         scores, rows = index.search(queries.vectors[start : start + QUERIES_PER_SEARCH], neighbours)
+        if neighbours == config.neighbours:  # What a page's own cap takes away, the next neighbour does not replace.
+            lasts[start : start + len(scores)] = scores[:, -1]
         query, place = np.nonzero((scores > threshold) & (rows >= 0))
         parts.append((start + query, rows[query, place], scores[query, place]))
         if progress:
@@ -138,7 +145,7 @@ def find_matches(
     found = capped(query, row, score, *caps)
     sample = sample_rows(len(queries.ids), config.index.recall_sample, config.seed)
     recall = index_recall(index, pages, queries.vectors[sample], neighbours)
-    return found, {"method": f"index ({index.kind})", "pairs": pairs, "recall": recall, "recall_at": neighbours}
+    return found, lasts, {"method": f"index ({index.kind})", "pairs": pairs, "recall": recall, "recall_at": neighbours}
 
 
 def ids_of(pages: Vectors, rows: np.ndarray) -> list[str]:
@@ -184,18 +191,24 @@ def write_best(
     return table
 
 
-def write_reach(matches: Matches, queries: Queries, threshold: float, neighbours: int, folder: Path) -> int:
-    """Write ``reach.parquet``: the last score of a query that brought all its neighbours, else the threshold.
-
-    Returns the number of such queries.
-    """
-    reach = np.full(len(queries.ids), threshold, dtype=np.float32)
+def last_scores(matches: Matches, num_queries: int, neighbours: int) -> np.ndarray:
+    """Return the last score of each query that brought all its neighbours, minus infinity for the others: float32."""
+    lasts = np.full(num_queries, -np.inf, dtype=np.float32)
     ends = np.flatnonzero(np.diff(matches.query, append=-1))
     full = ends[np.bincount(matches.query)[matches.query[ends]] >= neighbours] if len(ends) else ends
-    reach[matches.query[full]] = matches.score[full]
+    lasts[matches.query[full]] = matches.score[full]
+    return lasts
+
+
+def write_reach(queries: Queries, lasts: np.ndarray, threshold: float, folder: Path) -> int:
+    """Write ``reach.parquet``: the last score of a query that has no room for more, else the threshold.
+
+    Returns the number of queries without room.
+    """
+    reach = np.maximum(lasts, np.float32(threshold))
     table = pa.table([pa.array(queries.ids, pa.string()), reach], schema=REACH_SCHEMA)
     pq.write_table(table, folder / "reach.parquet", compression="zstd")
-    return len(full)
+    return int((lasts > threshold).sum())
 
 
 def write_documents(web_documents: Path, ids: list[str], shown: set[str], writer: DocumentWriter) -> dict[str, str]:

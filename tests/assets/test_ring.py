@@ -198,6 +198,27 @@ def test_an_interrupted_build_resumes_from_its_work(recipe: Recipe, store: Artif
     assert metadata(forge.run(), "slow")["headline"] == "done"
 
 
+def test_an_input_that_changed_after_the_run_began_is_not_read_under_its_old_name(
+    recipe: Recipe, store: ArtifactStore, tmp_path: Path
+) -> None:
+    ore = tmp_path / "ore"
+
+    @artifact(group="smithy", key="melted", outside=lambda _: {"ore": ore.read_text()}, description="Melts what is there.")
+    def melted(build: Build) -> Report:
+        (build.folder / "melted").write_text(ore.read_text())
+        return Report(headline=ore.read_text())
+
+    ore.write_text("copper")
+    begun = Forge(recipe, [melted], store)
+    ore.write_text("tin")
+    with pytest.raises(ValueError, match=r"melted: what it reads changed .* \(ore: copper → tin\): start it again"):
+        begun.run()
+    assert not begun.folder("melted").exists()
+    assert metadata(Forge(recipe, [melted], store).run(), "melted")["headline"] == "tin"
+    ore.write_text("copper")
+    assert metadata(begun.run(), "melted")["headline"] == "copper"
+
+
 def test_a_build_finds_its_earlier_artifacts(recipe: Recipe, store: ArtifactStore) -> None:
     @artifact(group="smithy", key="shards", recipe=["mixture.seed"], description="Takes over what is there.")
     def shards(build: Build) -> Report:

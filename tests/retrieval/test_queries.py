@@ -52,6 +52,24 @@ def test_queries_candidates_and_general_text_are_written(corpus_of_topics: Path,
     assert sum(row["queries"] for row in figures["by_kind"]) == len(queries.ids)
 
 
+def test_a_stopped_build_encodes_only_what_is_missing(corpus_of_topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queries_module, "TEXTS_PER_BLOCK", 10)
+    config, encoder = RetrievalConfig(num_candidates=30, num_queries=6, num_general=10), WordEncoder()
+
+    def stop(done: int, total: int) -> None:
+        if done > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_queries(corpus_of_topics, encoder, config, tmp_path / "stopped", stop, tmp_path / "work")
+    again = WordEncoder()
+    write_queries(corpus_of_topics, again, config, tmp_path / "q", None, tmp_path / "work")
+    assert again.calls == [(True, 10), (True, 10), (False, 10)]
+    write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / "undisturbed")
+    for name in ("queries.parquet", "candidates/vectors/part-00000.npy", "general/vectors/part-00000.npy"):
+        assert (tmp_path / "q" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
 def test_the_whole_seed_searches_when_both_numbers_are_null(
     corpus_of_topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

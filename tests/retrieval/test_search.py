@@ -120,6 +120,17 @@ def test_the_index_finds_what_exact_search_finds(world: Path):
     assert indexed["recall"] == 1.0
 
 
+def test_a_query_of_the_index_reaches_no_further_than_its_last_neighbour(world: Path):
+    folder, found = run(world, search="index", neighbours=2, max_queries_per_document=1, random_pair_quantile=0.1)
+    queries, pages = open_queries(world / "queries"), open_vectors(world / "index")
+    second = np.sort(queries.vectors @ pages.take(np.arange(len(pages))).T, axis=1)[:, -2]
+    expected = np.maximum(second, np.float32(found["threshold"]))
+    np.testing.assert_allclose([row["score"] for row in table(folder, "reach")], expected, atol=1e-6)
+    assert found["full_queries"] == (second > found["threshold"]).sum() > 0
+    brought = [row["query_id"] for row in table(folder, "matches")]
+    assert any(brought.count(identity) < 2 for identity in queries.ids)  # others were nearer to what it found
+
+
 def test_auto_searches_exactly_up_to_a_number_of_pairs(world: Path):
     pairs = len(SEED_PAGES) * len(WEB)
     assert run(world, name="a", exact_up_to_pairs=pairs)[1]["method"] == "exact"
