@@ -29,16 +29,9 @@ PLANTED_CHECK = CheckDeclaration(
 
 
 def sources_of(recipe: Recipe, *names: str) -> dict[str, Any]:
-    """Return what the sources of recipe sections are: their order, settings, and the versions or hashes of their input.
-
-    Where a folder lies is no part of that, nor is the weight, which only the mixture looks at.
-    """
+    """Return what the sources of recipe sections are: their order, settings, and the versions or hashes of their input."""
     order = {name: [source.name for source in recipe.section(name)] for name in names}
-    return order | {
-        f"{name}.{source.name}": {**source.model_dump(mode="json", exclude={"location", "weight"}), "input": source.identity()}
-        for name in names
-        for source in recipe.section(name)
-    }
+    return order | {f"{name}.{source.name}": source.content() for name in names for source in recipe.section(name)}
 
 
 def collected_report(collected: Collected, what: str) -> Report:

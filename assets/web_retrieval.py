@@ -20,23 +20,37 @@ from assets.showing import figures_of, rounded, tables_of
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.retrieval.encoder import vector_identity
 
 if TYPE_CHECKING:
     from hephaestus_dag.retrieval.encoder import Encoder
 
 GROUP = "web_retrieval"
-NEARER = "retrieved_is_nearer_to_the_seed"
 RETRIEVAL = "web_retrieval.retrieval"
 SEARCH_FIELDS = (
     *("search", "exact_up_to_pairs", "index", "neighbours", "max_queries_per_document", "random_pair_quantile"),
     *("min_keep_share", "max_keep_share", "seed"),
 )
 
+FIRST_PASS = CheckDeclaration(
+    name="first_pass_loses_little", description="What dense retrieval would want passes the first pass."
+)
+INDEX = CheckDeclaration(name="index_finds_the_nearest", description="The index finds what exact search finds, on a sample.")
+SEARCH = CheckDeclaration(
+    name="search_finds_the_nearest", description="The queries' search finds what exact search finds, on a sample."
+)
+SHARE = CheckDeclaration(
+    name="retrieved_share_is_plausible", description="Retrieval took neither nearly nothing nor nearly everything."
+)
+NEARER = CheckDeclaration(
+    name="retrieved_is_nearer_to_the_seed",
+    description="Retrieved pages lie nearer to the seed corpus than general text does (the paper's Figure 2d).",
+)
+
 
 def encoder_identity(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides a document's vector; how many documents go through the encoder at a time does not."""
-    config = recipe.web_retrieval.retrieval.encoder
-    return {"encoder": {**config.model_dump(mode="json", exclude={"batch_size"}), "model": model_identity(config.model)}}
+    """Return what decides a document's vector."""
+    return {"encoder": vector_identity(recipe.web_retrieval.retrieval.encoder)}
 
 
 @artifact(
@@ -111,7 +125,7 @@ def seed_queries(build: Build) -> Report:
     from hephaestus_dag.retrieval.queries import write_queries
 
     config = build.recipe.web_retrieval.retrieval
-    found = write_queries(build.input("seed_corpus"), open_encoder(build), config, build.folder, build.progress, build.work)
+    found = write_queries(build.input("seed_corpus"), open_encoder(build), config, build.folder, build.work, build.progress)
     return Report(
         headline=f"{found['queries']:,} queries chosen among {found['candidates']:,} seed documents",
         rows=found["queries"],
@@ -126,9 +140,7 @@ def seed_queries(build: Build) -> Report:
     inputs=["seed_corpus", "web_corpus", "seed_queries"],
     recipe=[f"{RETRIEVAL}.{name}" for name in ("first_pass", "random_pair_quantile", "seed")],
     outside=lambda recipe: encoder_identity(recipe) | static_identity(recipe),
-    checks=[
-        CheckDeclaration(name="first_pass_loses_little", description="What dense retrieval would want passes the first pass.")
-    ],
+    checks=[FIRST_PASS],
 )
 def web_candidates(build: Build) -> Report:
     """The web documents that a cheap first pass leaves for the encoder, and what that costs in recall."""
@@ -155,7 +167,7 @@ def web_candidates(build: Build) -> Report:
         tables=tables_of(found),
         checks=[
             Check(
-                name="first_pass_loses_little",
+                name=FIRST_PASS.name,
                 passed=recall is not None and recall >= config.first_pass.min_recall * best,
                 detail=f"recall {recall:.3f}, possible {best:.3f}, of which {config.first_pass.min_recall:.0%} are wanted"
                 if recall is not None
@@ -169,9 +181,9 @@ def nearer_check(distances: dict[str, Any]) -> Check:
     """Compare the similarity of retrieved pages and of general text to the seed."""
     low = distances["difference_low"]
     if low is None:
-        return Check(name=NEARER, passed=False, detail="nothing was retrieved, or the seed corpus has no general text")
+        return Check(name=NEARER.name, passed=False, detail="nothing was retrieved, or the seed corpus has no general text")
     return Check(
-        name=NEARER,
+        name=NEARER.name,
         passed=low > 0,
         detail=f"mean similarity to the nearest seed documents: retrieved {distances['retrieved']:.3f}, general text "
         f"{distances['general']:.3f}; difference {distances['difference']:.3f}, at least {low:.3f} with 97.5 % certainty",
@@ -188,11 +200,7 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
         inputs=[source],
         recipe=[f"{RETRIEVAL}.index"],
         outside=encoder_identity,
-        checks=[
-            CheckDeclaration(
-                name="index_finds_the_nearest", description="The index finds what exact search finds, on a sample."
-            )
-        ],
+        checks=[INDEX],
     )
     def web_index(build: Build) -> Report:
         """A vector for every web document, and the FAISS index over them. Vectors of documents seen before are taken over."""
@@ -217,7 +225,7 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
             },
             checks=[
                 Check(
-                    name="index_finds_the_nearest",
+                    name=INDEX.name,
                     passed=passed,
                     detail=f"recall@{config.index.recall_at} {index['recall']:.3f}, at least {config.index.min_recall} wanted",
                 )
@@ -229,18 +237,7 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
         kinds={"parquet", "torch"},
         inputs=["seed_queries", source, "web_index"],
         recipe=[f"{RETRIEVAL}.{name}" for name in SEARCH_FIELDS],
-        checks=[
-            CheckDeclaration(
-                name="search_finds_the_nearest", description="The queries' search finds what exact search finds, on a sample."
-            ),
-            CheckDeclaration(
-                name="retrieved_share_is_plausible", description="Retrieval took neither nearly nothing nor nearly everything."
-            ),
-            CheckDeclaration(
-                name=NEARER,
-                description="Retrieved pages lie nearer to the seed corpus than general text does (the paper's Figure 2d).",
-            ),
-        ],
+        checks=[SEARCH, SHARE, NEARER],
     )
     def retrieved_web_shards(build: Build) -> Report:
         """The web documents nearest to the seed corpus, with the queries that found them and their calibrated scores."""
@@ -269,13 +266,13 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
             pictures={"seed, retrieved, other and general text": "projection.png"},
             checks=[
                 Check(
-                    name="search_finds_the_nearest",
+                    name=SEARCH.name,
                     passed=found["recall"] >= config.index.min_recall,
                     detail=f"{found['method']} search, recall@{found['recall_at']} {found['recall']:.3f}, at least "
                     f"{config.index.min_recall} wanted",
                 ),
                 Check(
-                    name="retrieved_share_is_plausible",
+                    name=SHARE.name,
                     passed=config.plausible(share),
                     detail=f"{share:.1%} of pages, bounds {config.min_keep_share:.0%} and {config.max_keep_share:.0%}",
                 ),

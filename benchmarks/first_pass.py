@@ -95,7 +95,7 @@ def table(pages: int, folder: Path) -> None:
     config = RetrievalConfig(encoder=EncoderConfig())
     encoder = Encoder(config.encoder, resolve_model(config.encoder.model, folder))
     (folder / "queries").mkdir()
-    write_queries(folder / "seed", encoder, config, folder / "queries")
+    write_queries(folder / "seed", encoder, config, folder / "queries", folder / "work")
     reader, lines, encoder_rate = KeptVectors(encoder), [], 0.0
     read = sum(len(text[:600].encode()) for text in read_document_table(folder / "web", ["text"])["text"].to_pylist()) / 1e6
     for number, (name, values) in enumerate(CASES.items()):

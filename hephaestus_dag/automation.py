@@ -89,8 +89,5 @@ def web_state(recipe: Recipe) -> str:
     Installed packages count as they were when this process first looked: a code location is reloaded after pip.
     Raises OSError, ValueError or MissingPackageError, in words, for a source that cannot be listed now.
     """
-    sources = {
-        source.name: {**source.model_dump(mode="json", exclude={"location", "weight"}), "input": source.identity()}
-        for source in recipe.web_retrieval.web_corpus
-    }
+    sources = {source.name: source.content() for source in recipe.web_retrieval.web_corpus}
     return hashlib.sha256(canonical_json(sources).encode()).hexdigest()

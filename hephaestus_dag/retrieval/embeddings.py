@@ -62,13 +62,12 @@ def embed_documents(
     """
     identity, dimension = json.loads(json.dumps(encoder.identity)), encoder.dimension
     known = KnownVectors(documents, earlier, identity, dimension)
-    finished = finished_shards(work)
+    finished = FinishedShards(work, identity, dimension)
     counts = dict.fromkeys(("encoded", "copied", "resumed"), 0)
     with vectors_writer(folder, identity, dimension) as writer:
         for batch in read_shards(documents, ["id", "text"]):
             ids = batch.column("id").to_pylist()
-            key = shard_key(identity, dimension, ids)
-            path = whole_shard(finished.get(key))
+            path = finished.find(ids)
             done = sum(counts.values())
             if path:
                 counts["resumed"] += len(ids)
@@ -81,7 +80,7 @@ def embed_documents(
                 if len(new):
                     texts = batch.column("text").take(pa.array(new)).to_pylist()
                     vectors[new] = checked(encoder.encode(texts, report), [ids[row] for row in new], dimension)
-                path = save_shard(work, key, vectors)
+                path = finished.save(ids, vectors)
                 counts["encoded"] += len(new)
                 counts["copied"] += len(ids) - len(new)
             writer.add(ids, path)
@@ -157,38 +156,38 @@ class KnownVectors:
         return next(identity for ids in batches for identity in ids if digests([identity]).rstrip(b"\0") == key)
 
 
-def shard_key(identity: dict[str, Any], dimension: int, ids: Sequence[str]) -> str:
-    """Return the name of a shard's work: a hash of the encoder and the ids."""
-    content = json.dumps([identity, dimension, ids], sort_keys=True)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+class FinishedShards:
+    """Shards that outlive a stop: files of a folder, named by a hash of the encoder and the ids and one of their bytes."""
 
+    def __init__(self, folder: Path, identity: dict[str, Any], dimension: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.encoder = folder, [identity, dimension]
+        self.paths = {path.name.partition(".")[0]: path for path in sorted(folder.glob("*.*.npy"))}
 
-def finished_shards(work: Path) -> dict[str, Path]:
-    """Return the shards that an earlier run left, by key."""
-    work.mkdir(parents=True, exist_ok=True)
-    return {path.name.partition(".")[0]: path for path in sorted(work.glob("*.*.npy"))}
-
-
-def save_shard(work: Path, key: str, vectors: np.ndarray) -> Path:
-    """Write a finished shard under its key and the hash of its bytes, and return its path."""
-    content = BytesIO()
-    np.save(content, vectors)
-    path = work / f"{key}.{hashlib.blake2b(content.getbuffer(), digest_size=16).hexdigest()}.npy"
-    with whole_file(path) as staging:
-        staging.write_bytes(content.getbuffer())
-    return path
-
-
-def whole_shard(path: Path | None) -> Path | None:
-    """Return a finished shard, or remove it when it has other bytes than its name says."""
-    if path is None:
+    def find(self, ids: Sequence[str]) -> Path | None:
+        """Return the shard of some documents that an earlier run left; one with other bytes than its name says is removed."""
+        path = self.paths.get(self._key(ids))
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        if found == path.name.split(".")[1]:
+            return path
+        path.unlink()
         return None
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    if found == path.name.split(".")[1]:
+
+    def save(self, ids: Sequence[str], vectors: np.ndarray) -> Path:
+        """Write the shard of some documents, and return its path."""
+        content = BytesIO()
+        np.save(content, vectors)
+        digest = hashlib.blake2b(content.getbuffer(), digest_size=16).hexdigest()
+        path = self.folder / f"{self._key(ids)}.{digest}.npy"
+        with whole_file(path) as staging:
+            staging.write_bytes(content.getbuffer())
         return path
-    path.unlink()
-    return None
+
+    def _key(self, ids: Sequence[str]) -> str:
+        return hashlib.blake2b(json.dumps([*self.encoder, ids], sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def shifted(progress: Callable[[int, int], None], offset: int, total: int) -> Callable[[int, int], None]:

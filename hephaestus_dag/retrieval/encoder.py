@@ -44,13 +44,7 @@ class Encoder:
         self.model.config.use_cache = False
         self.dimension: int = self.model.config.hidden_size
         """Length of a vector."""
-        self.identity: dict[str, Any] = {
-            "model": model_identity(config.model),
-            "method": METHOD,
-            **config.model_dump(mode="json", include=VECTOR_FIELDS),
-            "max_query_tokens": config.max_query_tokens or config.max_tokens,
-        }
-        """All that decides a vector, up to float rounding: the batch and the device are left out."""
+        self.identity = vector_identity(config)
         check_limits(config, self.model)
         if self.device.type == "cpu" and config.dtype == "float32" and torch.backends.mkldnn.is_available():
             use_onednn(self.model)
@@ -145,6 +139,16 @@ class Encoder:
     def to_device(self, tensor: Any) -> Any:
         """Return a tensor on the device; a copy to a GPU does not wait for the work that goes on there."""
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
+
+def vector_identity(config: EncoderConfig) -> dict[str, Any]:
+    """Return all that decides a vector, up to float rounding: the batch and the device are left out."""
+    return {
+        "model": model_identity(config.model),
+        "method": METHOD,
+        **config.model_dump(mode="json", include=VECTOR_FIELDS),
+        "max_query_tokens": config.max_query_tokens or config.max_tokens,
+    }
 
 
 def head(text: str, characters: int) -> str:

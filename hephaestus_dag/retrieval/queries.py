@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import Domain, read_documents
 from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import finished_shards, save_shard, shard_key, shifted, whole_shard
+from hephaestus_dag.retrieval.embeddings import FinishedShards, shifted
 from hephaestus_dag.retrieval.encoder import Encoder
 from hephaestus_dag.retrieval.vectors import Vectors, open_vectors, write_vectors
 
@@ -66,12 +66,12 @@ def write_queries(
     encoder: Encoder,
     config: RetrievalConfig,
     folder: Path,
+    work: Path,
     progress: Callable[[int, int], None] | None = None,
-    work: Path | None = None,
 ) -> dict[str, Any]:
     """Encode candidates and general text of a seed corpus, choose the queries, and write all into ``folder``.
 
-    With ``work``, finished blocks of 8,192 vectors wait there, so that a stop costs one at most. ``progress`` is told
+    Finished blocks of 8,192 vectors wait in ``work``, so that a stop costs one at most. ``progress`` is told
     documents encoded and documents in all. Returns counts: candidates, queries, general, largest_cluster, and by_kind:
     candidates and queries of each kind.
     Raises ValueError when the seed corpus has no document in ``query_domains``.
@@ -79,29 +79,20 @@ def write_queries(
     kinds = draw_candidates(seed_corpus, config)
     general = draw_general(seed_corpus, config)
     total = len(kinds) + len(general)
-    finished = finished_shards(work) if work else {}
 
-    def encode(block: Sequence[str], texts: Sequence[str], query: bool, done: int) -> np.ndarray:
-        key = shard_key({**encoder.identity, "query": query}, encoder.dimension, block)
-        if path := whole_shard(finished.get(key)):
-            return np.load(path)
-        vectors = encoder.encode(texts, shifted(progress, done, total) if progress else None, query=query)
-        if work:
-            save_shard(work, key, vectors)
-        return vectors
+    def encoded(ids: Mapping[str, str], query: bool, done: int) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+        finished = FinishedShards(work, {**encoder.identity, "query": query}, encoder.dimension)
+        for block, texts in texts_of(seed_corpus, ids):
+            path = finished.find(block)
+            if path is None:
+                report = shifted(progress, done, total) if progress else None
+                path = finished.save(block, encoder.encode(texts, report, query=query))
+            yield block, np.load(path)
+            done += len(block)
 
-    def write(name: str, ids: Mapping[str, str], query: bool, before: int) -> Vectors:
-        def encoded() -> Iterator[tuple[Sequence[str], np.ndarray]]:
-            done = before
-            for block, texts in texts_of(seed_corpus, ids):
-                yield block, encode(block, texts, query, done)
-                done += len(block)
-
-        write_vectors(folder / name, encoded(), encoder.identity, encoder.dimension)
-        return open_vectors(folder / name)
-
-    candidates = write("candidates", kinds, query=True, before=0)
-    write("general", general, query=False, before=len(kinds))
+    for name, blocks in (("candidates", encoded(kinds, True, 0)), ("general", encoded(general, False, len(kinds)))):
+        write_vectors(folder / name, blocks, encoder.identity, encoder.dimension)
+    candidates = open_vectors(folder / "candidates")
     rows, sizes = medoids(candidates, config.num_queries, config.seed, spherical=config.encoder.normalize)
     ids = candidates.ids.take(pa.array(rows)).to_pylist()
     shown = {i: beginning(text) for block in texts_of(seed_corpus, ids) for i, text in zip(*block, strict=True)}

@@ -1,7 +1,7 @@
 """What a recipe says about one source of documents."""
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -132,6 +132,13 @@ class SourceConfig(Config):
         Local files count by name and content, those behind a URL by name, size and the tag that the server gives a version.
         """
         return dict(root.identity() for root in self.roots())
+
+    def content(self) -> dict[str, Any]:
+        """Return everything that decides what the source gives: its settings and its input.
+
+        Where a folder lies is no part of that, nor is the weight, which only the mixture looks at.
+        """
+        return {**self.model_dump(mode="json", exclude={"location", "weight"}), "input": self.identity()}
 
 
 def _place(config: SourceConfig) -> str:

@@ -116,7 +116,7 @@ def run(root: Path, irrelevant: int, planted: int, seeds: int, retrieval: Retrie
     good = texts[seeds:]
     encoder = Encoder(retrieval.encoder, resolve_model(retrieval.encoder.model, root / "cache"))
     seed, web = write(root / "seed", texts[:seeds]), write(root / "web", [*good, *stories(irrelevant, 1)])
-    write_queries(seed, encoder, retrieval, root / "queries")
+    write_queries(seed, encoder, retrieval, root / "queries", root / "work")
     embed_documents(web, encoder, root / "index", root / "work")
     retrieve(root / "queries", web, root / "index", retrieval, root / "retrieved")
 
@@ -205,7 +205,7 @@ def test_a_query_counts_only_where_it_is_among_the_best_of_its_page(small: Run, 
 
 def test_a_planted_page_does_not_find_itself(small: Run, tmp_path: Path):
     everything = SMALL.model_copy(update={"num_candidates": None, "num_queries": None})
-    write_queries(small.root / "seed", small.encoder, everything, tmp_path / "queries")
+    write_queries(small.root / "seed", small.encoder, everything, tmp_path / "queries", tmp_path / "work")
     ids = open_queries(tmp_path / "queries").ids
     pq.write_table(pa.table({"query_id": ids, "score": np.full(len(ids), 0.9999, np.float32)}), tmp_path / "reach.parquet")
     report = canary_check(

@@ -49,7 +49,7 @@ def passed(corpus: Callable[..., Path], encoder: Encoder, tmp_path: Path) -> Cal
         config = RetrievalConfig.model_validate({"first_pass": first, "encoder": encoder.config, "random_pair_quantile": 0.85})
         if not (tmp_path / "queries").exists():
             (tmp_path / "queries").mkdir()
-            write_queries(seed, encoder, config, tmp_path / "queries")
+            write_queries(seed, encoder, config, tmp_path / "queries", tmp_path / "work")
         return tmp_path / name, first_pass(seed, web, tmp_path / "queries", encoder, config, tmp_path / name, model)
 
     return run

@@ -35,7 +35,7 @@ def corpus_of_topics(tmp_path: Path) -> Path:
 def test_queries_candidates_and_general_text_are_written(corpus_of_topics: Path, tmp_path: Path):
     encoder, said = WordEncoder(), []
     config = RetrievalConfig(num_candidates=30, num_queries=6, num_general=10)
-    figures = write_queries(corpus_of_topics, encoder, config, tmp_path / "q", lambda *now: said.append(now))
+    figures = write_queries(corpus_of_topics, encoder, config, tmp_path / "q", tmp_path / "work", lambda *now: said.append(now))
     queries = open_queries(tmp_path / "q")
     assert (len(queries.candidates), len(queries.general)) == (30, 10)
     assert figures["queries"] == len(queries.ids) <= 6
@@ -61,11 +61,11 @@ def test_a_stopped_build_encodes_only_what_is_missing(corpus_of_topics: Path, tm
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_queries(corpus_of_topics, encoder, config, tmp_path / "stopped", stop, tmp_path / "work")
+        write_queries(corpus_of_topics, encoder, config, tmp_path / "stopped", tmp_path / "work", stop)
     again = WordEncoder()
-    write_queries(corpus_of_topics, again, config, tmp_path / "q", None, tmp_path / "work")
+    write_queries(corpus_of_topics, again, config, tmp_path / "q", tmp_path / "work")
     assert again.calls == [(True, 10), (True, 10), (False, 10)]
-    write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / "undisturbed")
+    write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / "undisturbed", tmp_path / "other work")
     for name in ("queries.parquet", "candidates/vectors/part-00000.npy", "general/vectors/part-00000.npy"):
         assert (tmp_path / "q" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
 
@@ -75,32 +75,36 @@ def test_the_whole_seed_searches_when_both_numbers_are_null(
 ):
     monkeypatch.setattr(queries_module, "TEXTS_PER_BLOCK", 7)
     config = RetrievalConfig(num_candidates=None, num_queries=None, query_domains=("agent", "text"))
-    figures = write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / "q")
+    figures = write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / "q", tmp_path / "work")
     assert figures["candidates"] == figures["queries"] == 55
     assert len(open_queries(tmp_path / "q").vectors) == 55
 
 
 def test_no_general_text_leaves_an_empty_set(corpus: Callable[..., Path], tmp_path: Path):
-    figures = write_queries(corpus("seed", TOPICS), WordEncoder(), RetrievalConfig(), tmp_path / "q")
+    figures = write_queries(corpus("seed", TOPICS), WordEncoder(), RetrievalConfig(), tmp_path / "q", tmp_path / "work")
     assert figures["general"] == len(open_queries(tmp_path / "q").general) == 0
 
 
 def test_a_seed_corpus_without_agent_documents_is_refused(corpus: Callable[..., Path], tmp_path: Path):
     with pytest.raises(ValueError, match="query_domains"):
-        write_queries(corpus("seed", TOPICS, domain="text"), WordEncoder(), RetrievalConfig(), tmp_path / "q")
+        write_queries(
+            corpus("seed", TOPICS, domain="text"), WordEncoder(), RetrievalConfig(), tmp_path / "q", tmp_path / "work"
+        )
 
 
 def test_the_same_inputs_give_the_same_files(corpus_of_topics: Path, tmp_path: Path):
     config = RetrievalConfig(num_candidates=20, num_queries=4)
     for name in ("one", "other"):
-        write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / name)
+        write_queries(corpus_of_topics, WordEncoder(), config, tmp_path / name, tmp_path / f"work of {name}")
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
     assert len(files) == 7
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes() for file in files)
 
 
 def test_damaged_queries_are_refused(corpus_of_topics: Path, tmp_path: Path):
-    write_queries(corpus_of_topics, WordEncoder(), RetrievalConfig(num_candidates=20, num_queries=4), tmp_path / "q")
+    write_queries(
+        corpus_of_topics, WordEncoder(), RetrievalConfig(num_candidates=20, num_queries=4), tmp_path / "q", tmp_path / "work"
+    )
     path = tmp_path / "q" / "queries.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, "row", table["row"].take(list(range(table.num_rows))[::-1])), path)

@@ -36,7 +36,7 @@ def world(tmp_path: Path) -> Path:
 
 def encoded(world: Path, encoder: Any, config: RetrievalConfig) -> None:
     """Write queries and web vectors, with an index."""
-    write_queries(world / "seed", encoder, config, world / "queries")
+    write_queries(world / "seed", encoder, config, world / "queries", world / "work")
     embed_documents(world / "web", encoder, world / "index", world / "work")
     build_index(open_vectors(world / "index"), world / "index", config.index)
 
@@ -207,7 +207,7 @@ def test_the_same_inputs_give_the_same_files(world: Path, search: str):
 )
 def test_queries_of_another_encoder_are_refused(world: Path, other: WordEncoder, message: str):
     run(world)
-    write_queries(world / "seed", other, RetrievalConfig(), world / "queries")  # pyright: ignore[reportArgumentType]
+    write_queries(world / "seed", other, RetrievalConfig(), world / "queries", world / "work")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=message):
         run(world, name="again")
     assert not (world / "again").exists()
