@@ -63,6 +63,9 @@ class Build:
     cache: Path
     """Converted models and environments made from packages."""
     log: Callable[[str], None]
+    warn: Callable[[str], None]
+    observe: Callable[[Mapping[str, Any], Mapping[str, str]], None]
+    """Shows values, and pictures or texts in Markdown, on the asset's page while it is being built."""
     resources: Any
     _last_log: float = field(default=0.0, init=False)
 
@@ -93,12 +96,6 @@ class Build:
             self._last_log = now
             self.log(f"{done:,} of {total:,}")
 
-    def note(self, metrics: Mapping[str, Any]) -> None:
-        """Pass on one line of a training job's metrics."""
-        if "loss" in metrics:
-            step, loss, speed = metrics["step"], metrics["loss"], metrics["tokens_per_second"]
-            events.emit("progress", self.key, note=f"step {step:,} loss {loss:.3f} {speed:,.0f} tokens/s")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactAsset:
@@ -122,6 +119,8 @@ class ArtifactAsset:
     priority: int
     """Of two assets that could start, the one with the higher priority does."""
     description: str
+    page: str
+    """Key of the asset on whose page it shows how far it is: another one's where it has no page of its own."""
 
     def values(self, recipe: Recipe) -> dict[str, Any]:
         """Return the recipe values and outside versions of the identity, by dotted name."""
@@ -147,6 +146,7 @@ def artifact(
     trains: bool = False,
     priority: int = 0,
     description: str = "",
+    page: str = "",
 ) -> Callable[[Callable[[Build], Report]], ArtifactAsset]:
     """Declare an asset; its key is the function's name and its description the docstring, unless given."""
 
@@ -164,6 +164,7 @@ def artifact(
             trains=trains,
             priority=priority,
             description=description or (function.__doc__ or "").strip(),
+            page=page or key or function.__name__,
         )
 
     return declare
@@ -207,6 +208,10 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     store: Store = resource.store
     log: Callable[[str], None] = context.log.info
 
+    def observe(values: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+        metadata = {**values, **{title: dg.MetadataValue.md(text) for title, text in texts.items()}}
+        context.log_event(dg.AssetObservation(asset_key=dg.AssetKey(asset.page.split("/")), metadata=metadata))
+
     def write(workspace: Workspace) -> Report:
         if changed := differences(dict(identity.values), asset.values(lineage.recipe), "values"):
             raise ValueError(f"{asset.key}: what it reads changed since this run began ({'; '.join(changed)}): start it again")
@@ -220,6 +225,8 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
             earlier=partial(store.earlier, identity),
             cache=resource.cache,
             log=log,
+            warn=context.log.warning,
+            observe=observe,
             resources=context.resources,
         )
         report = asset.function(job)

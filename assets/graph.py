@@ -20,7 +20,6 @@ FIXED = (
     mixture.tokenizer,
     mixture.tokenized_seed,
     mixture.tokenized_web("tokenized_web", "filtered_web"),
-    mixture.seed_mixture,
     mixture.instruction_corpus,
     scaling_law.fitted_power_law,
     training.backbone,
@@ -32,9 +31,11 @@ class Variants:
 
     def __init__(self, recipe: Recipe) -> None:
         self.fitted = recipe.mixture.agent_ratio == "fitted"
+        self.replays = recipe.mixture.stage2_replay > 0
         self.assets: list[ArtifactAsset] = []
         self.scores: dict[str, list[str]] = {}
         self._corpora: dict[str, tuple[str, list[str]]] = {}
+        self._seed_mixtures: dict[str | None, str] = {}
         self._checkpoints: dict[tuple[str, str], str] = {}
         for name, variant in recipe.variants.items():
             self._declare(name, variant)
@@ -55,10 +56,18 @@ class Variants:
 
     def _corpus(self, name: str, stage: int, web: str) -> tuple[str, list[str]]:
         """Return the asset key of a stage's mixture, and of the token stores it is planned over."""
-        if stage == 2:
-            return "seed_mixture", ["tokenized_seed"]
         if stage == 3:
             return "instruction_corpus", []
+        if stage == 1:
+            return self._mixed_corpus(name, web)
+        corpus, stores = self._mixed_corpus(name, web) if self.replays else (None, ["tokenized_seed"])
+        if corpus not in self._seed_mixtures:
+            key = "seed_mixture" if corpus in (None, "mixed_corpus") else f"{name}/seed_mixture"
+            self.assets.append(mixture.seed_mixture(key, corpus, stores))
+            self._seed_mixtures[corpus] = key
+        return self._seed_mixtures[corpus], stores
+
+    def _mixed_corpus(self, name: str, web: str) -> tuple[str, list[str]]:
         if web not in self._corpora:
             key = "mixed_corpus" if web == "filtered" else f"{name}/mixed_corpus"
             store = {"filtered": "tokenized_web", "unfiltered": f"{name}/tokenized_web", "none": None}[web]

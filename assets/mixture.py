@@ -1,19 +1,29 @@
 """Mixture: tokens, and which of them a stage is shown (paper section 4.3)."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
+from assets.showing import figures_of, rounded
 from hephaestus_dag.artifacts import Check, Report
+from hephaestus_dag.mixture.config import Component, MixtureConfig
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
-from hephaestus_dag.sources.config import SourceConfig
+
+if TYPE_CHECKING:
+    from hephaestus_dag.mixture.plan import Replay
 
 GROUP = "mixture"
+MIXTURE_FIELDS = ("mixture.sequence_length", "mixture.max_epochs", "mixture.seed")
 
+BORDERS_CHECK = CheckDeclaration(
+    name="documents_begin_and_end_as_the_backbone_wants",
+    description="Every document ends with the end-of-text token, holds it nowhere else, and begins with the tokenizer's first "
+    "token where that has one.",
+)
 BUDGET_CHECK = CheckDeclaration(
     name="mixture_meets_its_budget",
-    description="Every domain is within one sequence of its share, and the total of the token budget.",
+    description="Every domain and source is within one sequence of its share, and the total of the token budget.",
 )
 CONTAMINATION_CHECK = CheckDeclaration(
     name="no_benchmark_text_in_training_data",
@@ -42,38 +52,48 @@ def tokenizer(build: Build) -> Report:
     return Report(headline=f"{figures['vocab_size']:,} entries", figures=figures)
 
 
-def weights_of(*sources: SourceConfig) -> dict[str, Any]:
-    """Return the weights of sources, where they are not 1."""
-    return {"source_weights": {source.name: source.weight for source in sources if source.weight != 1}}
-
-
 def seed_weights(recipe: Recipe) -> dict[str, Any]:
     """Return the weights of the seed corpus' sources."""
-    seed = recipe.seed_corpus
-    recorded = (*seed.tool_documentation, *seed.function_calling_trajectories)
-    return weights_of(*recorded, *seed.code_documents, *seed.text_documents)
+    return {"source_weights": recipe.source_weights(web=False)}
 
 
-def web_weights(recipe: Recipe) -> dict[str, Any]:
-    """Return the weights of the web corpus' sources."""
-    return weights_of(*recipe.web_retrieval.web_corpus)
+def source_weights(recipe: Recipe) -> dict[str, Any]:
+    """Return the weights of all sources."""
+    return {"source_weights": recipe.source_weights(web=True)}
 
 
-def tokenise(build: Build, documents: str, weights: dict[str, float]) -> Report:
-    """Tokenise the documents of one input, whose sources have these weights."""
+def tokenise(build: Build, documents: str) -> Report:
+    """Tokenise the documents of one input."""
+    from hephaestus_dag.mixture.borders import check_borders
     from hephaestus_dag.mixture.tokenise import tokenise_documents
 
-    config = build.recipe.mixture.token_store
+    config, tokenizer = build.recipe.mixture.token_store, build.input("tokenizer")
     figures = tokenise_documents(
-        build.input(documents), build.input("tokenizer"), build.folder, config, build.progress, weights
+        build.input(documents),
+        tokenizer,
+        build.folder,
+        config,
+        build.progress,
+        work=build.work,
+        map=build.pool.map,
+        earlier=build.earlier(),
     )
     streams = [{"stream": name, **stream} for name, stream in figures["streams"].items()]
     tokens = sum(stream["tokens"] for stream in streams)
+    found = check_borders(build.folder, tokenizer)
     return Report(
         headline=f"{tokens:,} tokens of {figures['documents']:,} documents",
         rows=figures["documents"],
-        figures={"tokens": tokens, **{f"{s['stream']} tokens": s["tokens"] for s in streams}, **figures["left_out"]},
+        figures={"tokens": tokens, **figures_of(figures), **figures["left_out"]},
         tables={"streams": streams},
+        checks=[
+            Check(
+                name=BORDERS_CHECK.name,
+                passed=found.sound,
+                detail=f"of {found.documents:,} documents {found.begin_right:.1%} begin and {found.end_right:.1%} end as the "
+                f"tokenizer wants, {found.ends_inside:,} end-of-text tokens stand inside of one",
+            )
+        ],
     )
 
 
@@ -82,11 +102,11 @@ def tokenise(build: Build, documents: str, weights: dict[str, float]) -> Report:
     kinds={"numpy"},
     inputs=["tokenizer", "seed_corpus"],
     recipe=["mixture.token_store"],
-    outside=seed_weights,
+    checks=[BORDERS_CHECK],
 )
 def tokenized_seed(build: Build) -> Report:
-    """The seed corpus as token streams, one per domain and split, with a ledger that leads back to documents."""
-    return tokenise(build, "seed_corpus", seed_weights(build.recipe)["source_weights"])
+    """The seed corpus as token streams, one per source, with a ledger that leads back to documents."""
+    return tokenise(build, "seed_corpus")
 
 
 def tokenized_web(key: str, documents: str) -> ArtifactAsset:
@@ -98,30 +118,35 @@ def tokenized_web(key: str, documents: str) -> ArtifactAsset:
         kinds={"numpy"},
         inputs=["tokenizer", documents],
         recipe=["mixture.token_store"],
-        outside=web_weights,
+        checks=[BORDERS_CHECK],
     )
     def tokenized(build: Build) -> Report:
         """Retrieved web documents as token streams; they count towards the agent share."""
-        return tokenise(build, documents, web_weights(build.recipe)["source_weights"])
+        return tokenise(build, documents)
 
     return tokenized
 
 
-def plan(build: Build, config: Any, stores: list[str], headline: str, figures: dict[str, Any]) -> Report:
+def plan(build: Build, config: MixtureConfig, stores: list[str], headline: str, replayed: "Replay | None" = None) -> Report:
     """Plan a mixture over token stores, and check its shares and its contents."""
     from hephaestus_dag.mixture.figure import mixture_figure
     from hephaestus_dag.mixture.plan import plan_mixture
 
-    planned = plan_mixture(config, [build.input(store) for store in stores], build.folder)
+    planned = plan_mixture(config, [build.input(store) for store in stores], build.folder, replayed)
     mixture_figure(build.folder, build.folder / "mixture.png")
     components = planned["components"]
     worst = max(abs(c["tokens"] - c["share"] * planned["tokens"]) for c in components.values())
     missing = config.tokens - planned["tokens"]
+    shown = [build.input(store) for store in stores]
     return Report(
         headline=f"{planned['tokens']:,} tokens: {headline}",
         rows=planned["num_sequences"],
-        figures={"tokens": planned["tokens"], **{f"{name} epochs": c["epochs"] for name, c in components.items()}, **figures},
-        tables={"components": [{"domain": name, **component} for name, component in components.items()]},
+        figures={"tokens": planned["tokens"], **{f"{name} epochs": c["epochs"] for name, c in components.items()}},
+        tables={
+            "components": [{"component": name, **component} for name, component in components.items()],
+            "sources": rounded(planned["sources"]),
+            **({"sources too short for one sequence": planned["too_short"]} if planned["too_short"] else {}),
+        },
         pictures={"shares and epochs": "mixture.png"},
         checks=[
             Check(
@@ -130,7 +155,7 @@ def plan(build: Build, config: Any, stores: list[str], headline: str, figures: d
                 detail=f"largest deviation {worst:.0f} tokens, {missing} tokens short of {config.tokens:,}; "
                 f"one sequence is {config.sequence_length}",
             ),
-            contamination_check(build, [build.input(store) for store in stores]),
+            contamination_check(build, shown),
         ],
     )
 
@@ -166,12 +191,12 @@ def mixed_corpus(key: str, web: str | None, fitted: bool) -> ArtifactAsset:
         recipe=[
             "mixture.agent_ratio",
             "mixture.code_share_of_rest",
+            "mixture.stage1_components",
             "mixture.stage1_tokens",
-            "mixture.sequence_length",
-            "mixture.max_epochs",
-            "mixture.seed",
+            *MIXTURE_FIELDS,
             *(["scaling_law.fallback_agent_ratio"] if fitted else []),
         ],
+        outside=source_weights if web else seed_weights,
         checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
     )
     def mixed(build: Build) -> Report:
@@ -182,35 +207,43 @@ def mixed_corpus(key: str, web: str | None, fitted: bool) -> ArtifactAsset:
         ratio, reason = section.agent_ratio, "set by the recipe"
         if isinstance(ratio, str):
             ratio, reason = chosen_ratio(build.input("fitted_power_law"), build.recipe.scaling_law.fallback_agent_ratio)
-        return plan(
-            build,
-            section.stage1_mixture(ratio),
-            stores,
-            f"{ratio:.0%} agent ({reason})",
-            {"agent ratio": ratio, "agent ratio because": reason},
-        )
+        components = section.stage1(ratio or 0.0)
+        config = section.mixture(section.stage1_tokens, components, weights=build.recipe.source_weights(web=bool(web)))
+        return plan(build, config, stores, f"{shares(components)} ({reason})")
 
     return mixed
 
 
-@artifact(
-    group=GROUP,
-    kinds={"numpy"},
-    inputs=["tokenizer", "tokenized_seed", "benchmark_items"],
-    recipe=[
-        "mixture.stage2_tokens",
-        "mixture.stage2_components",
-        "mixture.sequence_length",
-        "mixture.max_epochs",
-        "mixture.seed",
-    ],
-    checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
-)
-def seed_mixture(build: Build) -> Report:
-    """Stage II: the high-quality seed corpus alone, with some code and text against forgetting."""
-    config = build.recipe.mixture.stage2_mixture()
-    shares = ", ".join(f"{component.share:.0%} {component.domain}" for component in config.components)
-    return plan(build, config, ["tokenized_seed"], shares, {})
+def seed_mixture(key: str, corpus: str | None, replayed: list[str]) -> ArtifactAsset:
+    """Return the asset of a Stage II mixture; it repeats some of the Stage I mixture `corpus` over `replayed`, if any."""
+
+    @artifact(
+        key=key,
+        group=GROUP,
+        kinds={"numpy"},
+        inputs=dict.fromkeys(["tokenizer", "tokenized_seed", *([corpus, *replayed] if corpus else []), "benchmark_items"]),
+        recipe=["mixture.stage2_tokens", "mixture.stage2_components", "mixture.stage2_replay", *MIXTURE_FIELDS],
+        outside=seed_weights,
+        checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
+    )
+    def mixture(build: Build) -> Report:
+        """Stage II: the high-quality seed corpus alone, and a part of Stage I again, against forgetting."""
+        from hephaestus_dag.mixture.plan import Replay
+
+        section = build.recipe.mixture
+        share = section.stage2_replay
+        weights = build.recipe.source_weights(web=False)
+        config = section.mixture(section.stage2_tokens, section.stage2_components, weights=weights, replay_share=share)
+        replay = Replay(build.input(corpus), [build.input(store) for store in replayed]) if corpus else None
+        headline = shares(section.stage2_components) + (f", of it {share:.0%} Stage I again" if share else "")
+        return plan(build, config, ["tokenized_seed"], headline, replay)
+
+    return mixture
+
+
+def shares(components: tuple[Component, ...]) -> str:
+    """Return the shares of components in words."""
+    return ", ".join(f"{component.share:.0%} {component.name}" for component in components)
 
 
 @artifact(

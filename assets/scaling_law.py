@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, result
-from assets.training import WORKER, train
+from assets.mixture import source_weights
+from assets.training import LOOP, train
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scaling.sweep import Cell, plan_sweep
@@ -20,11 +21,12 @@ def proxy_cell(cell: Cell) -> ArtifactAsset:
 
     @artifact(
         key=f"proxy_runs/{cell.name}",
+        page="proxy_runs",
         group=GROUP,
         inputs=["tokenizer", *STORES],
         recipe=["training.proxy", "mixture.sequence_length", "mixture.max_epochs"],
-        outside=lambda recipe: {"cell": cell.model_dump(mode="json")},
-        programs=[WORKER],
+        outside=lambda recipe: {"cell": cell.model_dump(mode="json"), **source_weights(recipe)},
+        programs=[LOOP],
         trains=True,
     )
     def proxy_run(build: Build) -> Report:
@@ -35,7 +37,8 @@ def proxy_cell(cell: Cell) -> ArtifactAsset:
         section = build.recipe.mixture
         components = tuple(Component(domain=domain, share=round(share, 9)) for domain, share in cell.shares.items() if share)
         stores = [build.input(store) for store in STORES]
-        plan_mixture(section.mixture(cell.tokens, components, cell.seed), stores, build.folder / "mixture")
+        mixture = section.mixture(cell.tokens, components, seed=cell.seed, weights=build.recipe.source_weights(web=True))
+        plan_mixture(mixture, stores, build.folder / "mixture")
         shape = ModelShape(max_position_embeddings=section.sequence_length, **cell.rung.model_dump(exclude={"name"}))
         config = build.recipe.training.proxy.model_copy(update={"learning_rate": cell.learning_rate, "seed": cell.seed})
         report = train(build, shape, config, build.folder / "mixture", stores, build.recipe.scaling_law.threads)

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
+from assets.live import LiveView
+from assets.mixture import MIXTURE_FIELDS, seed_weights
+from assets.showing import figures_of, rounded
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.recipe import Recipe
 
 GROUP = "training"
-WORKER = "hephaestus_dag.training.worker"
+LOOP = "hephaestus_dag.training.loop"
 
 FINITE_CHECK = CheckDeclaration(name="loss_is_finite", description="Every training and held-out loss is a number.")
 GENERAL_CHECK = CheckDeclaration(
@@ -19,6 +22,8 @@ GENERAL_CHECK = CheckDeclaration(
     description="The held-out text loss did not rise by more than the recipe tolerates.",
     blocking=False,
 )
+MFU = "tokens/s x {flops:.4g} FLOP per token (6 N + 12 L d T) / ({peak})"
+RUN_FIGURES = ("steps", "tokens", "tokens_per_second", "seconds", "world_size", "attempts")
 STAGE_DESCRIPTIONS = {
     1: "Stage I: the backbone after continual pre-training on the mixed corpus.",
     2: "Stage II: after continual pre-training on the high-quality seed corpus.",
@@ -27,15 +32,20 @@ STAGE_DESCRIPTIONS = {
 
 
 def backbone_identity(recipe: Recipe) -> dict[str, Any]:
-    """Return what a published backbone is."""
+    """Return what a published backbone is, or what the pre-training of one is shown."""
     model = recipe.training.backbone.model
-    return {"backbone": model_identity(model)} if model else {}
+    return {"backbone": model_identity(model)} if model else seed_weights(recipe)
 
 
 def heldout_streams(store: Path) -> dict[str, tuple[Path, str]]:
     """Return the held-out streams of a token store by domain."""
     streams = json.loads((store / "store.json").read_text())["streams"]
     return {stream["domain"]: (store, name) for name, stream in sorted(streams.items()) if stream["split"] == "heldout"}
+
+
+def tokens_by_source(mixture: Path) -> list[dict[str, Any]]:
+    """Return what a mixture shows of each source."""
+    return json.loads((mixture / "mixture.json").read_text())["sources"]
 
 
 def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Path], threads: int | None = None) -> Report:
@@ -53,36 +63,47 @@ def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Pat
         output=build.folder,
         work=build.work,
     )
-    return training_report(build, build.trainer.train(job, build.log, build.note, threads))
+    view = LiveView(build, job)
+    return training_report(build, mixture, build.trainer.train(job, build.log, view.note, threads, build.warn))
 
 
-def training_report(build: Build, summary: Any) -> Report:
+def training_report(build: Build, mixture: Path, summary: Any) -> Report:
     """Return the report of a finished training job."""
     before, after = summary["heldout_before"], summary["heldout"]
     rise = after["text"]["bits_per_byte"] / before["text"]["bits_per_byte"] - 1
     tolerance = build.recipe.training.forgetting_tolerance
     losses = " ".join(f"{domain} {values['bits_per_byte']:.2f}" for domain, values in sorted(after.items()))
+    processors = "GPU" if summary["device"].startswith("cuda") else "CPU process"
     return Report(
         headline=f"{summary['steps']:,} steps, {summary['tokens']:,} tokens; held-out bits per byte: {losses}",
         rows=summary["steps"],
-        figures={
-            **{name: summary[name] for name in ("steps", "tokens", "tokens_per_second", "seconds", "world_size")},
-            **{f"{name} parameters": count for name, count in summary["parameters"].items()},
-            "training loss (nats per token)": round(summary["loss"], 4),
-            **{
-                f"held-out {domain} (bits per byte)": round(score["bits_per_byte"], 4)
-                for domain, score in sorted(after.items())
-            },
-        },
+        figures=figures_of(
+            {
+                **{name: summary[name] for name in RUN_FIGURES},
+                **{f"{name} parameters": count for name, count in summary["parameters"].items()},
+                f"{processors} hours": summary["seconds"] * summary["world_size"] / 3600,
+                "MFU": summary["mfu"] if summary["mfu"] is not None else f"unknown: {summary['peak_from']}",
+                "MFU is": MFU.format(flops=summary["flops_per_token"], peak=summary["peak_from"]),
+                "training loss (nats per token)": summary["loss"],
+                "steps skipped": summary["skipped_steps"],
+                "returns to a checkpoint": summary["rewinds"],
+                **{f"held-out {domain} (bits per byte)": score["bits_per_byte"] for domain, score in sorted(after.items())},
+            }
+        ),
         tables={
-            "held-out loss": [
-                {
-                    "domain": domain,
-                    "before (bits per byte)": round(before[domain]["bits_per_byte"], 4),
-                    "after (bits per byte)": round(after[domain]["bits_per_byte"], 4),
-                }
-                for domain in sorted(after)
-            ]
+            "held-out loss": rounded(
+                [
+                    {
+                        "domain": domain,
+                        "before (bits per byte)": before[domain]["bits_per_byte"],
+                        "after (bits per byte)": after[domain]["bits_per_byte"],
+                        "change in %": 100 * (after[domain]["bits_per_byte"] / before[domain]["bits_per_byte"] - 1),
+                    }
+                    for domain in sorted(after)
+                ]
+            ),
+            "tokens by component": [{"component": name, "tokens": count} for name, count in summary["mix"].items()],
+            "tokens by source": rounded(tokens_by_source(mixture)),
         },
         pictures={"loss curve": "loss.png"},
         checks=[
@@ -107,12 +128,10 @@ def training_report(build: Build, summary: Any) -> Report:
     recipe=[
         "training.backbone",
         "training.forgetting_tolerance",
-        "mixture.sequence_length",
-        "mixture.max_epochs",
-        "mixture.seed",
+        *MIXTURE_FIELDS,
     ],
     outside=backbone_identity,
-    programs=[WORKER],
+    programs=[LOOP],
     checks=[FINITE_CHECK, GENERAL_CHECK],
     trains=True,
     priority=1,
@@ -139,7 +158,9 @@ def backbone(build: Build) -> Report:
     shares = {"code": config.code_share, "text": 1 - config.code_share}
     components = tuple(Component(domain=domain, share=share) for domain, share in shares.items() if share)
     mixture = build.folder / "mixture"
-    plan_mixture(build.recipe.mixture.mixture(config.tokens, components), [build.input("tokenized_seed")], mixture)
+    weights = build.recipe.source_weights(web=False)
+    planned = build.recipe.mixture.mixture(config.tokens, components, weights=weights)
+    plan_mixture(planned, [build.input("tokenized_seed")], mixture)
     return train(build, config.shape, config.training, mixture, [build.input("tokenized_seed")])
 
 
@@ -152,7 +173,7 @@ def stage_checkpoint(key: str, stage: int, start: str, corpus: str, stores: list
         kinds={"pytorch", "huggingface"},
         inputs=dict.fromkeys([start, corpus, "tokenizer", "tokenized_seed", *stores]),
         recipe=[f"training.stage{stage}", "training.forgetting_tolerance"],
-        programs=[WORKER],
+        programs=[LOOP],
         checks=[FINITE_CHECK, GENERAL_CHECK],
         trains=True,
         priority=1,  # everything after it waits for it

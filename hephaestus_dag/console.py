@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TimeRemainingColumn
 
 from hephaestus_dag import events
 from hephaestus_dag.recipe_file import RecipeError, load_recipe
@@ -89,13 +90,13 @@ def _interrupts() -> Iterator[list[int]]:
 
 def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower, interrupts: list[int]) -> int:
     """Show events until the job ends, and return its exit status; ``STOPPED`` when an interrupt came first."""
-    running: dict[str, str] = {}
-    with console.status("starting") as status:
+    columns = (SpinnerColumn(), "{task.description}", BarColumn(24), TimeRemainingColumn(), "{task.fields[note]}")
+    running: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as bars:
         while True:
             ended = process.poll() is not None
             for event in follower.new_lines():
-                _show(console, event, running)
-            status.update("  ".join(f"{asset} {note}" for asset, note in running.items()) or "waiting for the next asset")
+                _show(bars, event, running)
             if ended:
                 return process.returncode
             if interrupts:
@@ -105,15 +106,21 @@ def _watch(console: Console, process: subprocess.Popen[bytes], follower: Metrics
     return STOPPED
 
 
-def _show(console: Console, event: dict, running: dict[str, str]) -> None:
-    asset, clock = event["asset"], time.strftime("%H:%M:%S", time.localtime(event["time"]))
+def _show(bars: Progress, event: dict, running: dict[str, TaskID]) -> None:
+    """Print a line for an asset that starts or ends; between the two it has a bar."""
+    console, asset = bars.console, event["asset"]
+    clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     if event["event"] == "start":
-        running[asset] = ""
+        running[asset] = bars.add_task(asset, total=None, note="")
         console.print(f"[dim]{clock}[/dim]  {asset} ...")
     elif event["event"] == "progress":
-        running[asset] = event.get("note") or f"{event['done']:,}/{event['total']:,}"
+        done, total = event["done"], event["total"]
+        note = event.get("note", f"{done:,}/{total:,}")
+        if asset in running:
+            bars.update(running[asset], completed=done, total=total, note=escape(note))
     else:
-        running.pop(asset, None)
+        if asset in running:
+            bars.remove_task(running.pop(asset))
         failed = event["event"] == "failed"
         mark = "[red]failed[/red]" if failed else "[cyan]reused[/cyan]" if event["reused"] else "[green]done[/green]  "
         console.print(

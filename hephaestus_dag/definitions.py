@@ -9,7 +9,7 @@ from hephaestus_dag import automation
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import load_recipe
 from resources.compute import LocalPool
-from resources.launcher import LocalLauncher
+from resources.launcher import LocalLauncher, TorchrunLauncher
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
@@ -22,12 +22,13 @@ def current_recipe() -> Recipe:
 def definitions(recipe: Recipe) -> dg.Definitions:
     """Return everything Dagster needs to run a recipe."""
     execution = recipe.execution
+    launcher = TorchrunLauncher() if execution.launcher.hosts else LocalLauncher()
     return dg.Definitions(
         assets=dagster_assets(lineage_of(recipe)),
         resources={
             "store": ArtifactStore(),
             "compute": LocalPool(num_workers=execution.workers),
-            "trainer": DeepSpeedTrainer(launcher=LocalLauncher(), **execution.launcher.model_dump()),
+            "trainer": DeepSpeedTrainer(launcher=launcher, **execution.launcher.model_dump()),
         },
         jobs=automation.jobs(execution),
         schedules=automation.schedules(execution),

@@ -57,13 +57,22 @@ class MixtureSection(Config):
 
     tokenizer: TokenizerConfig = Field(description="Trained on the corpus, or a model's own")
     token_store: TokenStoreConfig = Field(description="Held-out share and caps")
-    agent_ratio: float | Literal["fitted"] = Field(
-        description="Share of agent tokens in Stage I, or `fitted`: the law's optimum"
+    agent_ratio: float | Literal["fitted"] | None = Field(
+        default=None, description="Share of agent tokens in Stage I, or `fitted`: the law's optimum; null: `stage1_components`"
     )
-    code_share_of_rest: float = Field(ge=0, le=1, description="Share of code in what is not agent data; the rest is text")
+    code_share_of_rest: float = Field(
+        default=0.5, ge=0, le=1, description="Share of code in what is not agent data; the rest is text"
+    )
+    stage1_components: tuple[Component, ...] | None = Field(
+        default=None,
+        description="Domains and sources of Stage I with shares; null: agent, code and text by `agent_ratio`",
+    )
     stage1_tokens: int = Field(ge=1, description="Training tokens of Stage I")
-    stage2_tokens: int = Field(ge=1, description="Training tokens of Stage II")
-    stage2_components: tuple[Component, ...] = Field(description="Shares of the seed corpus in Stage II, replay included")
+    stage2_tokens: int = Field(ge=1, description="Training tokens of Stage II, replay included")
+    stage2_components: tuple[Component, ...] = Field(description="Domains and sources of the seed corpus in Stage II")
+    stage2_replay: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of Stage II that shows the beginning of Stage I again, against forgetting"
+    )
     sequence_length: int = Field(ge=16, description="Tokens of one training sequence")
     max_epochs: float = Field(gt=0, description="Times that a domain's tokens may repeat in one stage, at most")
     stage3_epochs: float = Field(gt=0, description="Times that the instruction data are shown in Stage III")
@@ -77,37 +86,30 @@ class MixtureSection(Config):
             raise ValueError("agent_ratio lies strictly between 0 and 1, or is the word fitted")
         return ratio
 
-    @field_validator("stage2_components")
+    @field_validator("stage1_components", "stage2_components")
     @classmethod
-    def _known_domains(cls, components: tuple[Component, ...]) -> tuple[Component, ...]:
-        for component in components:
-            if component.domain not in DOMAINS:
+    def _known_domains(cls, components: tuple[Component, ...] | None) -> tuple[Component, ...] | None:
+        for component in components or ():
+            if component.domain not in (None, *DOMAINS):
                 raise ValueError(f"domain {component.domain!r} is none of {', '.join(DOMAINS)}")
         return components
 
     @model_validator(mode="after")
     def _stages_are_mixtures(self) -> Self:
-        self.stage1_mixture(0.5)
-        self.stage2_mixture()
+        if (self.agent_ratio is None) == (self.stage1_components is None):
+            raise ValueError("give exactly one of agent_ratio and stage1_components")
+        self.mixture(self.stage1_tokens, self.stage1(0.5))
+        self.mixture(self.stage2_tokens, self.stage2_components)
         return self
 
-    def stage1_mixture(self, agent_ratio: float) -> MixtureConfig:
-        """Return the mixture of Stage I for an agent ratio."""
-        return self.mixture(self.stage1_tokens, ratio_components(agent_ratio, self.code_share_of_rest))
+    def stage1(self, agent_ratio: float) -> tuple[Component, ...]:
+        """Return the components of Stage I; the ratio counts where the recipe does not list them."""
+        return self.stage1_components or ratio_components(agent_ratio, self.code_share_of_rest)
 
-    def stage2_mixture(self) -> MixtureConfig:
-        """Return the mixture of Stage II."""
-        return self.mixture(self.stage2_tokens, self.stage2_components)
-
-    def mixture(self, tokens: int, components: tuple[Component, ...], seed: int | None = None) -> MixtureConfig:
-        """Return a mixture of given components with this section's sequence length and repetition cap."""
-        return MixtureConfig(
-            tokens=tokens,
-            sequence_length=self.sequence_length,
-            components=components,
-            max_epochs=self.max_epochs,
-            seed=self.seed if seed is None else seed,
-        )
+    def mixture(self, tokens: int, components: tuple[Component, ...], **settings: Any) -> MixtureConfig:
+        """Return a mixture of given components with this section's sequence length, repetition cap and seed."""
+        section = {"sequence_length": self.sequence_length, "max_epochs": self.max_epochs, "seed": self.seed}
+        return MixtureConfig(tokens=tokens, components=components, **section | settings)
 
 
 def ratio_components(agent_ratio: float, code_share_of_rest: float) -> tuple[Component, ...]:
@@ -198,6 +200,13 @@ class Recipe(Config):
             if not name.replace("_", "").isalnum() or not name.isascii() or name != name.lower():
                 raise ValueError(f"variants: {name!r} is not a name; use lower-case letters, digits and _")
         return variants
+
+    def source_weights(self, *, web: bool) -> dict[str, float]:
+        """Return how often a token of a source is shown, relative to the others of its domain, where that is not once."""
+        seed = self.seed_corpus
+        recorded = (*seed.tool_documentation, *seed.function_calling_trajectories)
+        sources = (*recorded, *seed.code_documents, *seed.text_documents, *(self.web_retrieval.web_corpus if web else ()))
+        return {source.name: source.weight for source in sources if source.weight != 1}
 
     def section(self, name: str) -> Any:
         """Return the value at a dotted path."""

@@ -1,6 +1,7 @@
 """What the validation of single values cannot see: whether what a recipe names is there, and whether its parts agree."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,22 +42,32 @@ def missing_inputs(raw: Any) -> list[Problem]:
     return [*_missing_documents(raw), *_missing_models(raw), *_missing_benchmarks(raw)]
 
 
-def _missing_documents(raw: Any) -> Iterator[Problem]:
+def misplaced_sources(raw: Any) -> list[Problem]:
+    """Return the sources of a recipe that stand in the wrong section or carry another one's name."""
+    found: list[Problem] = []
     names: set[str] = set()
+    for where, source in _sources(raw):
+        if (source.kind in TRAJECTORY_KINDS) != (where[-2] == "function_calling_trajectories"):
+            what = "trajectories" if source.kind in TRAJECTORY_KINDS else "documents"
+            found.append(((*where, "kind"), f"{source.kind} reads {what}, which do not belong here; move the source"))
+        if source.name in names:
+            found.append(((*where, "name"), f"source {source.name!r} is named twice; give each source its own name"))
+        names.add(source.name)
+    return found
+
+
+def _sources(raw: Any) -> Iterator[tuple[Where, SourceConfig]]:
+    """Yield the valid sources with their places."""
     for path in SOURCES:
         sources = _at(raw, path)
         for i, value in enumerate(sources if isinstance(sources, list) else []):
-            try:
-                source = SourceConfig.model_validate(value)
-            except ValidationError:
-                continue
-            yield from (((*path, i), text) for text in check_available(source))
-            if (source.kind in TRAJECTORY_KINDS) != (path[-1] == "function_calling_trajectories"):
-                what = "trajectories" if source.kind in TRAJECTORY_KINDS else "documents"
-                yield (*path, i, "kind"), f"{source.kind} reads {what}, which do not belong here; move the source"
-            if source.name in names:
-                yield (*path, i, "name"), f"source {source.name!r} is named twice; give each source its own name"
-            names.add(source.name)
+            with suppress(ValidationError):
+                yield (*path, i), SourceConfig.model_validate(value)
+
+
+def _missing_documents(raw: Any) -> Iterator[Problem]:
+    for where, source in _sources(raw):
+        yield from ((where, text) for text in check_available(source))
 
 
 def _missing_models(raw: Any) -> Iterator[Problem]:
@@ -97,7 +108,7 @@ def _at(raw: Any, path: Where) -> Any:
 
 def contradictions(recipe: Recipe) -> list[Problem]:
     """Return what one part of a recipe says against another, with the place in the file."""
-    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe), *_heldout(recipe)]
+    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe), *_heldout(recipe), *_components(recipe)]
 
 
 def _backbone(recipe: Recipe) -> Iterator[Problem]:
@@ -118,9 +129,31 @@ def _batches(recipe: Recipe) -> Iterator[Problem]:
         config = recipe.section(".".join(("training", *path)))
         try:
             if config:
-                config.micro_batches(recipe.execution.launcher.num_processes)
+                placement = recipe.execution.launcher.for_batch(config.global_batch_sequences)
+                config.micro_batches(placement.num_processes)
         except ValueError as error:
             yield ("training", *path), str(error)
+
+
+def _components(recipe: Recipe) -> Iterator[Problem]:
+    seed = [name for path in SOURCES[:4] for name in _source_names(recipe, path)]
+    known = {"stage1_components": [*seed, *_source_names(recipe, SOURCES[4])], "stage2_components": seed}
+    for field, names in known.items():
+        for i, component in enumerate(getattr(recipe.mixture, field) or ()):
+            if component.source not in (None, *names):
+                yield ("mixture", field, i, "source"), _unknown_source(component.source, names)
+    recorded = _source_names(recipe, SOURCES[1])
+    for i, name in enumerate(recipe.mixture.instruction.sources or ()):
+        if name not in recorded:
+            yield ("mixture", "instruction", "sources", i), _unknown_source(name, recorded)
+
+
+def _unknown_source(name: str | None, names: list[str]) -> str:
+    return f"{name!r} is no source of this kind; choose from {', '.join(names)}"
+
+
+def _source_names(recipe: Recipe, path: tuple[str, str]) -> list[str]:
+    return [source.name for source in recipe.section(".".join(path))]
 
 
 def _heldout(recipe: Recipe) -> Iterator[Problem]:

@@ -7,18 +7,32 @@ else (a number, a list of sources, an empty mapping) takes the place of what was
 import difflib
 import importlib.resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hephaestus_dag.recipe import Recipe
-from hephaestus_dag.recipe_checks import Problem, Where, contradictions, missing_inputs
+from hephaestus_dag.recipe_checks import Problem, Where, contradictions, misplaced_sources, missing_inputs
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message lists every problem."""
+
+
+class Placed(NamedTuple):
+    """A problem with its place; as text: ``file:line: path.in.yaml: what is wrong``."""
+
+    file: str
+    line: int
+    where: str
+    text: str
+    hint: str = ""
+    """The comment right above the line, which may say how to get what is missing there."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.where or 'recipe'}: {self.text}"
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -27,20 +41,40 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises RecipeError with one line per problem: ``file:line: path.in.yaml: what is wrong``.
     """
     path = recipe_path(name)
-    node, raw, problems = _read(path)
-    problems += missing_inputs(raw)
+    recipe, wrong, missing = _checked(path)
+    if recipe is None or wrong or missing:
+        raise _error(path, wrong + missing)
+    return recipe
+
+
+def read_recipe(name: str | Path) -> tuple[Recipe, list[Placed]]:
+    """Return a recipe although inputs that it names may not be there, and these inputs in the order of the file.
+
+    Raises RecipeError when a value is invalid.
+    """
+    path = recipe_path(name)
+    recipe, wrong, missing = _checked(path)
+    if recipe is None or wrong:
+        raise _error(path, wrong + missing)
+    return recipe, sorted(missing)
+
+
+def _checked(path: Path) -> tuple[Recipe | None, list[Placed], list[Placed]]:
+    """Return the recipe if its values are valid, what is wrong with it, and which of its inputs are missing."""
+    node, raw, wrong = _read(path)
+    recipe = None
     try:
         recipe = Recipe.model_validate(raw)
-        problems += contradictions(recipe)
-        if not problems:
-            return recipe
+        wrong += contradictions(recipe)
     except ValidationError as error:
-        problems += _invalid(error)
-    lines = sorted((*_place(node, where), text) for where, text in problems)
-    raise RecipeError(
-        f"the recipe {path} has {len(lines)} problem{'s' * (len(lines) != 1)}:\n"
-        + "\n".join(f"  {file}:{line}: {where or 'recipe'}: {text}" for file, line, where, text in lines)
-    )
+        wrong += _invalid(error)
+    wrong += misplaced_sources(raw)
+    return recipe, [_placed(node, *each) for each in wrong], [_placed(node, *each) for each in missing_inputs(raw)]
+
+
+def _error(path: Path, problems: list[Placed]) -> RecipeError:
+    head = f"the recipe {path} has {len(problems)} problem{'s' * (len(problems) != 1)}:"
+    return RecipeError("\n".join([head, *(f"  {problem}" for problem in sorted(problems))]))
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,8 +187,8 @@ def _fields(model: Any, where: Where) -> list[str]:
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _place(node: yaml.Node, where: Where) -> tuple[str, int, str]:
-    """Return file and line of a place, and its path in the YAML: what pydantic appends for an arm of a union is not in it."""
+def _placed(node: yaml.Node, where: Where, text: str) -> Placed:
+    """Return a problem with its file, line and path in the YAML: what pydantic appends for an arm of a union is not in it."""
     mark = node.start_mark
     for depth, part in enumerate(where):
         if isinstance(node, yaml.MappingNode):
@@ -168,7 +202,9 @@ def _place(node: yaml.Node, where: Where) -> tuple[str, int, str]:
         else:
             where = where[:depth]
             break
-    return mark.name, mark.line + 1, ".".join(map(str, where))
+    above = (mark.buffer or "").split("\n")[mark.line - 1].strip() if mark.line else ""
+    hint = above.removeprefix("#").strip() if above.startswith("#") else ""
+    return Placed(mark.name, mark.line + 1, ".".join(map(str, where)), text, hint)
 
 
 def _repeated_keys(node: yaml.Node | None, where: Where) -> list[Problem]:

@@ -78,7 +78,7 @@ def _react(trajectory: "Trajectory") -> str:
         parts.append("Tools:\n" + "\n".join(tools))
     for message in trajectory.messages:
         if message.role == "assistant":
-            parts += _react_turn(message)
+            parts += react_turn(message)
         else:
             label = {"system": "Instructions", "user": "Question", "tool": "Observation"}[message.role]
             parts.append(_said(label, message.content))
@@ -90,7 +90,8 @@ def _sentence(text: str) -> str:
     return text if not text or text.endswith((".", "!", "?", ":", ";")) else f"{text}."
 
 
-def _react_turn(message: "Message") -> list[str]:
+def react_turn(message: "Message") -> list[str]:
+    """Return the lines of an assistant's turn in an agent loop."""
     spoken = [message.thought, message.content] if message.calls else [message.thought]
     lines = [f"Thought: {text}" for text in spoken if text]
     for call in message.calls:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaestus_dag.recipe_file import RecipeError, load_recipe, recipe_path
+from hephaestus_dag.recipe_file import RecipeError, load_recipe, read_recipe, recipe_path
 
 LAPTOP = recipe_path("laptop").read_text()
 (SHAPE,) = [line for line in LAPTOP.splitlines() if line.startswith("    shape:")]
@@ -62,6 +62,16 @@ WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "{ domain: text, share: 0.15 }",
         "{ domain: prose, share: 0.15 }",
         [("stage2_components", "mixture.stage2_components: domain 'prose' is none of agent, code, text")],
+    ),
+    "share of a domain and a source at once": (
+        "{ domain: text, share: 0.15 }",
+        "{ domain: text, source: manual, share: 0.15 }",
+        [("source: manual", "mixture.stage2_components.2: component: give exactly one of domain and source")],
+    ),
+    "ratio beside components": (
+        "agent_ratio: 0.36\n  code",
+        "agent_ratio: 0.36\n  stage1_components: [{ domain: agent, share: 1 }]\n  code",
+        [("mixture:", "mixture: give exactly one of agent_ratio and stage1_components")],
     ),
     "word in the place of a ratio": (
         "agent_ratio: 0.36\n  code",
@@ -137,14 +147,29 @@ DISAGREEING: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("base_model", "evaluation.reference_variant: 'base_model' is not a variant; choose from base, hephaestus")],
     ),
     "batch that cannot be divided": (
-        "launcher: { num_processes: 1,",
-        "launcher: { num_processes: 8,",
-        [("stage3: {", "training.stage3: global_batch_sequences 4 cannot be divided evenly among 8 processes")],
+        "stage3: { global_batch_sequences: 4,",
+        "stage3: { global_batch_sequences: 6,",
+        [("stage3: {", "training.stage3: global_batch_sequences 6 cannot be divided evenly among 1 processes")],
     ),
     "sequence longer than the model": (
         "max_position_embeddings: 4096",
         "max_position_embeddings: 512",
         [("max_position", "training.backbone.shape.max_position_embeddings: 512 is less than the longest training sequence")],
+    ),
+    "share of an unknown source": (
+        "{ domain: text, share: 0.15 }",
+        "{ source: web_pages, share: 0.15 }",
+        [
+            (
+                "source: web_pages",
+                "mixture.stage2_components.2.source: 'web_pages' is no source of this kind; choose from aws,",
+            )
+        ],
+    ),
+    "instruction data of an unknown source": (
+        "instruction: { num_examples: 400,",
+        "instruction: { num_examples: 400, sources: [aws],",
+        [("sources: [aws]", "mixture.instruction.sources.0: 'aws' is no source of this kind; choose from aws_commands")],
     ),
     "tokenizer of another model": (
         SHAPE,
@@ -153,6 +178,10 @@ DISAGREEING: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     ),
 }
 MISTAKES = WRONG | DISAGREEING
+ALONE = (  # they change the same line, or are seen only where the fields below them are right
+    *("shares that do not sum", "share of an unknown domain", "share of a domain and a source at once"),
+    *("ratio beside components", "share of an unknown source"),
+)
 
 
 def written(folder: Path, *names: str) -> Path:
@@ -208,7 +237,7 @@ def test_a_mistake_is_named_with_line_and_path(tmp_path: Path, name: str) -> Non
     "names",
     [
         # shares are summed up when each is right
-        [name for name in WRONG if name not in ("shares that do not sum", "share of an unknown domain")],
+        [name for name in WRONG if name not in ALONE],
         ["missing package", "missing file", "missing rubric", "shares that do not sum", "unknown field of a source"],
         [*(name for name in DISAGREEING if name != "tokenizer of another model"), "missing package", "missing file"],
     ],
@@ -354,3 +383,29 @@ def test_a_key_may_differ_from_the_merged_mapping_that_it_stands_beside(tmp_path
     )
     two = load_recipe(tmp_path / "mine.yaml").variants["two"]
     assert (two.stages, two.web) == ((2,), "none")
+
+
+def test_a_recipe_can_be_read_although_its_inputs_are_missing(tmp_path: Path) -> None:
+    names = ("missing package", "missing file", "missing model", "missing rubric")
+    path = written(tmp_path, *names)
+    recipe, missing = read_recipe(path)
+    assert recipe.name == "laptop"
+    assert_said([str(problem) for problem in missing], expected(path, *names))
+
+
+@pytest.mark.parametrize("name", ["unknown kind of source", "batch that cannot be divided", "two sources of one name"])
+def test_a_recipe_that_is_wrong_is_not_read_whatever_is_missing(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name, "missing file")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert_said([line.strip() for line in str(caught.value).splitlines()[1:]], expected(path, name, "missing file"))
+
+
+def test_the_comment_above_a_missing_input_comes_along(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    source = "{ name: x, kind: python_code, location: nowhere/, domain: code }"
+    path.write_text(
+        "extends: laptop\nname: mine\nseed_corpus:\n  code_documents:\n"
+        f"    # fetch it with this\n    - {source}\n    - {source.replace('x', 'y')}\n"
+    )
+    assert [(problem.line, problem.hint) for problem in read_recipe(path)[1]] == [(6, "fetch it with this"), (7, "")]

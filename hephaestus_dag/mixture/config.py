@@ -43,29 +43,55 @@ class TokenStoreConfig(Config):
 
 
 class Component(Config):
-    """One domain of a mixture."""
+    """One part of a mixture: a domain, or one source of documents."""
 
-    domain: str = Field(..., min_length=1, description="Domain as the token stores name it")
+    domain: str | None = Field(
+        default=None, min_length=1, description="Domain that is drawn on: all its sources but those that the mixture names"
+    )
+    source: str | None = Field(default=None, min_length=1, description="Source that is drawn on, by its name in the recipe")
     share: float = Field(..., gt=0, le=1, description="Share of the mixture's tokens")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.domain is None) == (self.source is None):
+            raise ValueError("component: give exactly one of domain and source")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The domain or the source."""
+        return self.domain or self.source or ""
 
 
 class MixtureConfig(Config):
-    """A token budget divided among domains."""
+    """A token budget divided among domains and sources."""
 
     tokens: int = Field(..., ge=1, description="Training tokens of the whole mixture")
     sequence_length: int = Field(..., ge=2, description="Tokens of one training sequence")
-    components: tuple[Component, ...] = Field(..., min_length=1, description="Domains and their shares")
-    max_epochs: float = Field(1.0, gt=0, description="Times that a domain's unique tokens may be visited, at most")
-    seed: int = Field(0, ge=0, description="Seed of the order of sequences")
+    components: tuple[Component, ...] = Field(..., min_length=1, description="Domains and sources with their shares")
+    weights: dict[str, float] = Field(
+        default={},
+        description="How often a token of a source is shown, relative to the others of its domain; 1 where not named",
+    )
+    replay_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the tokens that repeat the beginning of another mixture, against forgetting",
+    )
+    max_epochs: float = Field(1.0, gt=0, description="Times that a source's unique tokens may be visited, at most")
+    seed: int = Field(default=0, ge=0, description="Seed of the order of sequences")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         total = math.fsum(c.share for c in self.components)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"components: the shares sum to {total:.9g}, not 1; divide each share by {total:.9g}")
-        domains = [c.domain for c in self.components]
-        if twice := sorted({d for d in domains if domains.count(d) > 1}):
-            raise ValueError(f"components: {', '.join(twice)} named more than once; give each domain one share")
+        names = [c.name for c in self.components]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"components: {', '.join(twice)} named more than once; give each domain and source one share")
+        if wrong := sorted(name for name, weight in self.weights.items() if not weight > 0):
+            raise ValueError(f"weights: {', '.join(wrong)} must be above 0; leave a source out of the recipe instead")
         if self.tokens < self.sequence_length:
             raise ValueError(
                 f"tokens: a budget of {self.tokens} is less than one sequence of {self.sequence_length}; "
@@ -79,6 +105,9 @@ class InstructionConfig(Config):
 
     num_examples: int = Field(
         ..., ge=1, description="Examples taken, at most; fewer when synthetic_share cannot be met otherwise"
+    )
+    sources: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Sources of recorded trajectories that are used, by name; null: all"
     )
     sequence_length: int = Field(..., ge=16, description="Tokens of one packed sequence")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="Share of examples made from schemas instead of recorded")

@@ -19,7 +19,7 @@ def decoded_documents(stores: list[Path], tokenizer_folder: Path) -> Iterator[tu
         for name, stream in store.streams.items():
             if stream.split != "train":
                 continue
-            tokens, ledger = store.tokens(name), store.stream_ledger(name)
+            tokens, ledger = store.tokens(name), store.stream_ledger(name, ["document_id", "offset", "length"])
             identities = ledger["document_id"].to_pylist()
             starts = ledger["offset"].to_numpy()
             ends = starts + ledger["length"].to_numpy()

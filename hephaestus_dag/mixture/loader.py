@@ -24,6 +24,8 @@ class Batch:
     """uint8, [count, sequence_length]: 1 where the target counts in the loss; None when all do."""
     streams: np.ndarray
     """[count]: index of each sequence's stream in mixture.json."""
+    positions: np.ndarray | None = None
+    """int64, [count, sequence_length]: place of each input token in its part of a document; None when not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,10 @@ class DocumentSpan:
 
 
 class MixtureLoader:
-    """The training sequences of a mixture, by global index.
+    """The training sequences of a mixture, by global index: what a slot of a step shows follows from the plan alone.
 
-    ``stores`` are the folders of the token stores, in the order that the mixture was planned with. Raises MixtureError
-    when they are not those stores.
+    ``stores`` are the folders of the token stores that the mixture was planned over, its replay's included, in any order.
+    ``fingerprint`` is a hash of the plan and of the content of its stores. Raises MixtureError when a store is missing.
     """
 
     def __init__(self, folder: Path, stores: Sequence[Path]) -> None:
@@ -52,45 +54,48 @@ class MixtureLoader:
         self.sequence_length: int = head["sequence_length"]
         self.num_sequences: int = head["num_sequences"]
         self.components: dict[str, dict] = head["components"]
+        self.component_names = list(self.components)
         self.streams: list[dict] = head["streams"]
-        self._rows = np.load(folder / "sequences.npy", mmap_mode="r")
+        self.rows: np.ndarray = np.load(folder / "sequences.npy", mmap_mode="r")
         with (folder / "sequences.npy").open("rb") as file:
             self.fingerprint = hashlib.sha256(content + hashlib.file_digest(file, "sha256").digest()).hexdigest()
 
-        if len(stores) != len(head["stores"]):
-            raise MixtureError(f"{folder} was planned over {len(head['stores'])} token stores, {len(stores)} were given")
-        self._stores = [TokenStore(store) for store in stores]
-        for store, expected in zip(self._stores, head["stores"], strict=True):
-            if store.fingerprint != expected:
-                raise MixtureError(
-                    f"{store.folder} is not the token store that {folder} was planned over "
-                    f"(store.json {store.fingerprint[:12]}, planned {expected[:12]}); give the stores in the planned order, "
-                    "or plan the mixture again"
-                )
-        self._tokens = [self._stores[stream["store"]].tokens(stream["name"]) for stream in self.streams]
-        self._masks = [self._stores[stream["store"]].mask(stream["name"]) for stream in self.streams]
+        given = {store.fingerprint: store for store in map(TokenStore, stores)}
+        if missing := [planned for planned in head["stores"] if planned not in given]:
+            have = ", ".join(f"{store.folder} ({store.fingerprint[:12]})" for store in given.values())
+            raise MixtureError(
+                f"{folder} was planned over the token store whose store.json has the hash {missing[0][:12]}, which is none of "
+                f"{have}; give that store, or plan the mixture again"
+            )
+        self.stores = [given[planned] for planned in head["stores"]]
+        self._tokens = [self.stores[stream["store"]].tokens(stream["name"]) for stream in self.streams]
+        self._masks = [self.stores[stream["store"]].mask(stream["name"]) for stream in self.streams]
         self._masked = any(mask is not None for mask in self._masks)
+        self._component_of = np.array([self.component_names.index(stream["component"]) for stream in self.streams])
+        self._borders: dict[int, np.ndarray] = {}
         self._ledger = lru_cache(maxsize=8)(self._stream_ledger)
 
-    def batch(self, start: int, count: int) -> Batch:
+    def batch(self, start: int, count: int, positions: bool = False) -> Batch:
         """Return the sequences ``start`` to ``start + count``.
 
-        Raises IndexError past the end of the mixture: a run never wraps round silently.
+        ``positions`` are counted from 0 at the begin of a sequence and at each border of documents in it; padding counts
+        as a document. Raises IndexError past the end of the mixture: a run never wraps round silently.
         """
-        if start < 0 or count < 1 or start + count > self.num_sequences:
-            raise IndexError(f"sequences {start} to {start + count} of a mixture that has {self.num_sequences}")
-        rows = self._rows[start : start + count]
-        streams = rows["stream"].astype(np.int64)
-        where = rows["offset"][:, None] + np.arange(self.sequence_length + 1)
-        tokens = np.empty(where.shape, np.int64)
-        mask = np.ones((count, self.sequence_length), np.uint8) if self._masked else None
-        for stream in np.unique(streams):
-            chosen = streams == stream
-            tokens[chosen] = self._tokens[stream][where[chosen]]
+        rows = self._rows(start, count)
+        length, streams = self.sequence_length, rows["stream"].astype(np.int64)
+        tokens = np.empty((count, length + 1), np.int64)
+        mask = np.ones((count, length), np.uint8) if self._masked else None
+        for row, (stream, offset) in enumerate(rows.tolist()):
+            tokens[row] = self._tokens[stream][offset : offset + length + 1]
             stream_mask = self._masks[stream]
             if mask is not None and stream_mask is not None:
-                mask[chosen] = stream_mask[where[chosen, 1:]]
-        return Batch(tokens, mask, streams)
+                mask[row] = stream_mask[offset + 1 : offset + length + 1]
+        return Batch(tokens, mask, streams, self._positions(rows) if positions else None)
+
+    def mix(self, start: int, count: int) -> dict[str, int]:
+        """Return how many of the sequences ``start`` to ``start + count`` are of each component."""
+        found = np.bincount(self._component_of[self._rows(start, count)["stream"]], minlength=len(self.component_names))
+        return dict(zip(self.component_names, found.tolist(), strict=True))
 
     def rank_slice(self, start: int, global_batch: int, rank: int, world_size: int) -> tuple[int, int]:
         """Return ``(start, count)`` of the rows that one rank takes of the global batch that begins at ``start``.
@@ -104,7 +109,7 @@ class MixtureLoader:
 
     def documents_of(self, row: int) -> list[DocumentSpan]:
         """Return the documents that a training sequence shows (its last target included), in order."""
-        stream, begin = int(self._rows["stream"][row]), int(self._rows["offset"][row])
+        stream, begin = int(self.rows["stream"][row]), int(self.rows["offset"][row])
         end = begin + self.sequence_length + 1
         ledger, offsets, ends = self._ledger(stream)
         first, last = np.searchsorted(ends, begin, side="right"), np.searchsorted(offsets, end, side="left")
@@ -125,12 +130,35 @@ class MixtureLoader:
             ledger, offsets, ends = self._ledger(stream)
             for index in np.flatnonzero(pc.call_function("equal", [ledger["document_id"], document_id]).to_numpy()):
                 # A window holds one token more than it advances, so it may start up to a whole length before the document.
-                shows = (self._rows["offset"] + length >= offsets[index]) & (self._rows["offset"] < ends[index])
-                found.append(np.flatnonzero(shows & (self._rows["stream"] == stream)))
+                shows = (self.rows["offset"] + length >= offsets[index]) & (self.rows["offset"] < ends[index])
+                found.append(np.flatnonzero(shows & (self.rows["stream"] == stream)))
         return np.unique(np.concatenate(found)).tolist() if found else []
+
+    def _rows(self, start: int, count: int) -> np.ndarray:
+        if start < 0 or count < 1 or start + count > self.num_sequences:
+            raise IndexError(f"sequences {start} to {start + count} of a mixture that has {self.num_sequences}")
+        return self.rows[start : start + count]
+
+    def _positions(self, rows: np.ndarray) -> np.ndarray:
+        begins = np.zeros((len(rows), self.sequence_length), np.int64)
+        for row, (stream, offset) in enumerate(rows.tolist()):
+            borders = self._stream_borders(stream)
+            first, last = np.searchsorted(borders, (offset, offset + self.sequence_length))
+            inside = borders[first:last] - offset
+            begins[row, inside] = inside
+        return np.arange(self.sequence_length) - np.maximum.accumulate(begins, axis=1)
+
+    def _stream_borders(self, stream: int) -> np.ndarray:
+        """Return where documents, or padding, begin in a stream: int64, sorted."""
+        if stream not in self._borders:
+            described = self.streams[stream]
+            ledger = self.stores[described["store"]].stream_ledger(described["name"], ["offset", "length"])
+            offsets = ledger["offset"].to_numpy()
+            self._borders[stream] = np.union1d(offsets, offsets + ledger["length"].to_numpy())
+        return self._borders[stream]
 
     def _stream_ledger(self, stream: int) -> tuple[pa.Table, np.ndarray, np.ndarray]:
         described = self.streams[stream]
-        ledger = self._stores[described["store"]].stream_ledger(described["name"])
+        ledger = self.stores[described["store"]].stream_ledger(described["name"])
         offsets = ledger["offset"].to_numpy()
         return ledger, offsets, offsets + ledger["length"].to_numpy()

@@ -1,178 +1,212 @@
 """Plan a mixture: which window of which stream is the i-th training sequence.
 
-The shares hold at every prefix of the mixture, not only at its end: after any number of sequences each domain is
-less than one sequence away from its share.
+The shares hold at every prefix of the mixture, not only at its end: after any number of sequences each component is
+less than one sequence away from its share of them. So is each source from its part of what its component has had by then,
+and each stream from its part of what its source has had.
 """
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hephaestus_dag.mixture.apportion import share_out, visits
 from hephaestus_dag.mixture.config import MixtureConfig
+from hephaestus_dag.mixture.loader import MixtureLoader
+from hephaestus_dag.mixture.members import PlannedStream, distinct_stores, members
+from hephaestus_dag.mixture.shown import shown_sources
 from hephaestus_dag.mixture.store import MixtureError, TokenStore
+from hephaestus_dag.whole_folder import whole_file
 
 ROW = np.dtype([("stream", "<u2"), ("offset", "<i8")])
+REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """One training stream that belongs to a component."""
+class Replay:
+    """A mixture whose beginning is shown again, and the token stores that it was planned over."""
 
-    name: str
-    store: int
-    component: str
-    unique: int
-    """Windows that do not overlap."""
-    weight: Fraction
-    dtype: str
-    masked: bool
+    mixture: Path
+    stores: Sequence[Path]
 
 
-def apportion(weights: Sequence[int], steps: int) -> np.ndarray:
-    """Return which of several weighted parts takes each step, uint16 of shape [steps].
-
-    At every prefix k the count of part i differs from ``k * weights[i] / sum(weights)`` by less than one. This is the
-    optimal rule of Tijdeman, "The chairman assignment problem" (1980), in exact integers: among the parts that may
-    take the step already, the one whose next turn is due first takes it. The pattern has the period ``sum(weights)``.
-    """
-    divisor = math.gcd(*weights)
-    weights = [weight // divisor for weight in weights]
-    parts, period = len(weights), sum(weights)
-    if parts == 1:
-        return np.zeros(steps, np.uint16)
-    # A part's next turn (its n-th, from 0) may start at step period (1 + scale n) / (scale weight) and is due at
-    # period (scale (n + 1) - 1) / (scale weight); `due` holds (scale (n + 1) - 1) / weight over the common denominator.
-    scale, common = 2 * parts - 2, math.lcm(*weights)
-    taken = [0] * parts
-    start = [-(-period // (scale * weight)) for weight in weights]
-    due = [(scale - 1) * (common // weight) for weight in weights]
-    stride = [scale * (common // weight) for weight in weights]
-    pattern = np.empty(min(period, steps), np.uint16)
-    for step in range(1, len(pattern) + 1):
-        chosen, earliest = -1, 0
-        for part in range(parts):
-            if start[part] <= step and (chosen < 0 or due[part] < earliest):
-                chosen, earliest = part, due[part]
-        pattern[step - 1] = chosen
-        taken[chosen] += 1
-        due[chosen] += stride[chosen]
-        start[chosen] = -(-period * (1 + scale * taken[chosen]) // (scale * weights[chosen]))
-    return np.resize(pattern, steps)
-
-
-def visits(unique: int, count: int, seed: Sequence[int]) -> np.ndarray:
-    """Return which window each of ``count`` visits to a stream takes, int64 of shape [count]: one permutation per epoch."""
-    epochs = [np.random.default_rng([*seed, epoch]).permutation(unique) for epoch in range(-(-count // unique))]
-    return np.concatenate(epochs)[:count] if epochs else np.empty(0, np.int64)
-
-
-def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path) -> dict[str, Any]:
+def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path, replay: Replay | None = None) -> dict[str, Any]:
     """Write sequences.npy and mixture.json for a token budget over the training streams of some token stores.
 
-    A component draws on every stream of its domain, in proportion to the streams' windows times their weights. A stream is
-    visited in a seeded order, another one each epoch. Returns the figures per component, as mixture.json has them.
+    A component of a source draws on all streams of that source, one of a domain on those of the domain's sources that are
+    no components themselves; its sources take part in proportion to their windows times their weights. A stream is visited
+    in a seeded order, another one each epoch, in windows that do not overlap. What is never shown as input: the tokens
+    after a stream's last window, ``sequence_length`` at most, and the streams that are too short for one window, which are
+    told under ``too_short``.
 
-    Raises MixtureError when the stores do not fit together, or when a component would need more than ``max_epochs``.
+    With ``replay_share`` the first sequences of the replayed mixture come in between, in their order and in that share; the
+    other shares divide the rest. That mixture keeps its shares at every prefix, so its replayed sequences do.
+
+    Returns what mixture.json tells: figures per component (of ``replay``, the unique tokens are those of the replayed
+    mixture), ``sources`` as `shown_sources` counts them, and ``too_short``.
+
+    Raises MixtureError when the stores do not fit together, when a component has nothing to show, when the replayed mixture
+    is too short or has another sequence length, and when a component or a source, replayed sequences included, would be
+    shown more than ``max_epochs`` times.
     """
-    length = config.sequence_length
-    opened = [TokenStore(store) for store in stores]
-    sources = _sources(config, opened)
-    total = config.tokens // length
-    shares = [Fraction(str(component.share)) for component in config.components]
-    denominator = math.lcm(*(share.denominator for share in shares))
-    component_of = apportion([int(share * denominator) for share in shares], total)
+    length, total = config.sequence_length, config.tokens // config.sequence_length
+    own = distinct_stores(map(TokenStore, stores))
+    replayed = _replayed(config, replay)
+    opened = distinct_stores([*own, *(replayed.stores if replayed else ())])
+    streams_of, too_short = members(config, own)
 
-    rows = np.empty(total, ROW)
-    figures: dict[str, dict[str, Any]] = {}
-    for index, component in enumerate(config.components):
-        places = np.flatnonzero(component_of == index)
-        members = [number for number, source in enumerate(sources) if source.component == component.domain]
-        unique = sum(sources[number].unique for number in members)
-        _check_repetition(config, component.domain, unique, len(places))
-        if len(places):
-            scale = math.lcm(*(sources[number].weight.denominator for number in members))
-            source_of = apportion([int(sources[n].unique * sources[n].weight * scale) for n in members], len(places))
-            for part, number in enumerate(members):
-                where = places[source_of == part]
-                _check_weight(config, sources[number], len(where))
-                rows["stream"][where] = number
-                rows["offset"][where] = visits(sources[number].unique, len(where), (config.seed, number)) * length
-        figures[component.domain] = {
-            "share": component.share,
-            "tokens": len(places) * length,
-            "sequences": len(places),
-            "unique_tokens": unique * length,
-            "epochs": round(len(places) / unique, 6) if unique else 0.0,
-        }
+    shares = _shares(config)
+    places = share_out(np.arange(total), shares)
+    rows, streams = np.empty(total, ROW), list[PlannedStream]()
+    components: dict[str, dict[str, Any]] = {}
+    for component, share, where in zip(config.components, shares, places, strict=False):
+        unique = sum(stream.windows for stream in streams_of[component.name])
+        _check_component(config, component.name, unique, len(where))
+        for stream, mine in _divided(streams_of[component.name], where, config.weights):
+            rows["stream"][mine] = len(streams)
+            rows["offset"][mine] = visits(stream.windows, len(mine), (config.seed, len(streams))) * length
+            streams.append(stream)
+        components[component.name] = _figures(share, len(where), unique, length)
+    if replayed:
+        _check_replay(config, replayed, len(places[-1]))
+        again = replayed.rows[: len(places[-1])]
+        rows["stream"][places[-1]] = again["stream"] + len(streams)
+        rows["offset"][places[-1]] = again["offset"]
+        streams += _streams_again(replayed, opened)
+        components[REPLAY] = _figures(shares[-1], len(again), replayed.num_sequences, length)
+    _check_sources(config, streams, rows)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "sequences.npy", rows)
+    told = {
+        "num_sequences": total,
+        "components": components,
+        "sources": shown_sources(opened, streams, rows, length),
+        "too_short": too_short,
+    }
     head = {
         "sequence_length": length,
-        "num_sequences": total,
         "seed": config.seed,
         "stores": [store.fingerprint for store in opened],
-        "streams": [
-            {"name": s.name, "store": s.store, "component": s.component, "dtype": s.dtype, "masked": s.masked} for s in sources
-        ],
-        "components": figures,
+        "streams": [asdict(stream) for stream in streams],
     }
-    (folder / "mixture.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")
-    return {"num_sequences": total, "tokens": total * length, "components": figures}
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "sequences.npy") as staging, staging.open("wb") as file:
+        np.save(file, rows)
+    with whole_file(folder / "mixture.json") as staging:
+        staging.write_text(json.dumps(head | told, indent=2, sort_keys=True) + "\n")
+    return {"tokens": total * length, **told}
 
 
-def _sources(config: MixtureConfig, stores: Sequence[TokenStore]) -> list[_Source]:
-    """Return the training streams that the components draw on, in the order of components, stores and names."""
-    sizes = sorted({store.vocab_size for store in stores})
-    if len(sizes) > 1:
-        raise MixtureError(f"stores: vocabularies of {sizes} entries; tokenise all documents with one tokenizer")
-    sources = []
-    for component in config.components:
-        for index, store in enumerate(stores):
-            for name, stream in sorted(store.streams.items()):
-                if stream.domain != component.domain or stream.split != "train":
-                    continue
-                if stream.sequence_length not in (None, config.sequence_length):
-                    raise MixtureError(
-                        f"stream {name} of store {index} is packed for sequences of {stream.sequence_length} tokens; "
-                        f"set sequence_length to that, not to {config.sequence_length}, or pack it again"
-                    )
-                unique = max(stream.tokens - 1, 0) // config.sequence_length
-                if unique:
-                    weight = Fraction(str(stream.weight))
-                    sources.append(_Source(name, index, component.domain, unique, weight, store.dtype.name, stream.masked))
-    return sources
+def _shares(config: MixtureConfig) -> list[Fraction]:
+    """Return the share of each component, and at the end that of the replay where there is one."""
+    replay = Fraction(str(config.replay_share))
+    shares = [Fraction(str(component.share)) for component in config.components]
+    return [share / sum(shares) * (1 - replay) for share in shares] + ([replay] if replay else [])
 
 
-def _check_weight(config: MixtureConfig, source: _Source, visits: int) -> None:
-    """Streams of one weight repeat as often as their component; beside a smaller weight one may exceed the cap alone."""
-    if visits > source.unique * config.max_epochs + 1:
+def _figures(share: Fraction, sequences: int, unique: int, length: int) -> dict[str, Any]:
+    return {
+        "share": round(float(share), 9),
+        "tokens": sequences * length,
+        "sequences": sequences,
+        "unique_tokens": unique * length,
+        "epochs": round(sequences / unique, 6),
+    }
+
+
+def _divided(
+    streams: Sequence[PlannedStream], places: np.ndarray, weights: Mapping[str, float]
+) -> Iterator[tuple[PlannedStream, np.ndarray]]:
+    """Yield the streams of a component with their places: divided among sources by windows and weight, then by windows."""
+    groups: dict[str, list[PlannedStream]] = {}
+    for stream in streams:
+        groups.setdefault(_source(stream), []).append(stream)
+    windows = [[Fraction(stream.windows) for stream in group] for group in groups.values()]
+    weight = [Fraction(str(weights.get(group[0].source or "", 1))) for group in groups.values()]
+    parts = share_out(places, [sum(w) * factor for w, factor in zip(windows, weight, strict=True)])
+    for group, part, divided in zip(groups.values(), parts, windows, strict=True):
+        yield from zip(group, share_out(part, divided), strict=True)
+
+
+def _source(stream: PlannedStream) -> str:
+    """Return, in words, what makes streams one source; a stream of several sources stands alone."""
+    if stream.source:
+        return f"source {stream.source} of {stream.domain}"
+    return f"stream {stream.name} of store {stream.store}"
+
+
+def _replayed(config: MixtureConfig, replay: Replay | None) -> MixtureLoader | None:
+    """Open the replayed mixture, where there is to be one."""
+    if not config.replay_share:
+        return None
+    if replay is None:
+        raise MixtureError(f"replay_share is {config.replay_share:g}: give the mixture to replay, or set it to 0")
+    if any(component.name == REPLAY for component in config.components):
+        raise MixtureError(f"component {REPLAY}: the name is taken by the replayed mixture; give the source another")
+    opened = MixtureLoader(replay.mixture, replay.stores)
+    if opened.sequence_length != config.sequence_length:
         raise MixtureError(
-            f"component {source.component}: sources of weight {float(source.weight):g} would be shown "
-            f"{visits / source.unique:.2f} times, max_epochs is {config.max_epochs:g}; "
-            "bring the weights of the sources closer together, or raise max_epochs"
+            f"replay: the mixture has sequences of {opened.sequence_length} tokens, this one of {config.sequence_length}; "
+            "give both one sequence_length"
         )
+    return opened
 
 
-def _check_repetition(config: MixtureConfig, domain: str, unique: int, needed: int) -> None:
+def _streams_again(replayed: MixtureLoader, stores: Sequence[TokenStore]) -> Iterator[PlannedStream]:
+    """Yield the streams of the replayed mixture as parts of this one, over its stores."""
+    index = {store.fingerprint: index for index, store in enumerate(stores)}
+    for stream in replayed.streams:
+        store = index[replayed.stores[stream["store"]].fingerprint]
+        yield PlannedStream(**stream | {"store": store, "component": REPLAY, "replays": stream["component"]})
+
+
+def _check_component(config: MixtureConfig, name: str, unique: int, needed: int) -> None:
     available = math.floor(unique * config.max_epochs + 1e-9)
     if needed <= available:
         return
     length = config.sequence_length
-    allowed = int(config.tokens * available / needed)
-    remedy = (
-        f"add {domain} documents, lower tokens to {allowed:,} or the share of {domain}, "
-        f"or raise max_epochs to {math.ceil(100 * needed / unique) / 100:g}"
-        if unique
-        else f"no store has a training stream of {domain} as long as one sequence; add {domain} documents or shorten sequences"
-    )
     raise MixtureError(
-        f"component {domain}: needs {needed * length:,} tokens, {available * length:,} are available "
-        f"({unique * length:,} unique, max_epochs {config.max_epochs:g}), {(needed - available) * length:,} short; {remedy}"
+        f"component {name}: needs {needed * length:,} tokens, {available * length:,} are available "
+        f"({unique * length:,} unique, max_epochs {config.max_epochs:g}), {(needed - available) * length:,} short; "
+        f"add {name} documents, lower tokens to {int(config.tokens * available / needed):,} or the share of {name}, "
+        f"or raise max_epochs to {math.ceil(100 * needed / unique) / 100:g}"
     )
+
+
+def _check_replay(config: MixtureConfig, replayed: MixtureLoader, needed: int) -> None:
+    if needed > replayed.num_sequences:
+        length = config.sequence_length
+        share = math.floor(10**4 * config.replay_share * replayed.num_sequences / needed) / 10**4
+        raise MixtureError(
+            f"replay: needs {needed * length:,} tokens, the replayed mixture has {replayed.num_sequences * length:,}, "
+            f"{(needed - replayed.num_sequences) * length:,} short; lower replay_share to {share:g} "
+            "or tokens, or plan a longer mixture to replay"
+        )
+
+
+def _check_sources(config: MixtureConfig, streams: Sequence[PlannedStream], rows: np.ndarray) -> None:
+    """Hold each source to the cap, replayed sequences included: beside one of a smaller weight it may exceed it alone."""
+    counts = np.bincount(rows["stream"], minlength=len(streams)).tolist()
+    visited, again, windows = Counter[str](), Counter[str](), dict[str, dict[tuple[int, str], int]]()
+    for stream, count in zip(streams, counts, strict=True):
+        source = _source(stream)
+        visited[source] += count
+        again[source] += count if stream.replays else 0
+        windows.setdefault(source, {})[stream.store, stream.name] = stream.windows
+    for source, count in visited.items():
+        unique, length = sum(windows[source].values()), config.sequence_length
+        # Counts are whole sequences: a source may be given one more than its due.
+        if count > unique * config.max_epochs + 1:
+            replay = f"{again[source] * length:,} of them replayed, " if again[source] else ""
+            remedy = "lower replay_share or tokens" if again[source] else "bring the weights of the sources closer together"
+            raise MixtureError(
+                f"{source}: would be shown {count * length:,} tokens, {replay}or {count / unique:.2f} times its "
+                f"{unique * length:,} unique tokens, max_epochs is {config.max_epochs:g}, "
+                f"{math.ceil((count - unique * config.max_epochs) * length):,} too many; "
+                f"{remedy}, or raise max_epochs to {math.ceil(100 * count / unique) / 100:g}"
+            )

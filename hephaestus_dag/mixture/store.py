@@ -4,8 +4,10 @@
 
     streams/<name>.bin        tokens, little endian, uint16 (vocabulary of at most 65,536 entries) or uint32
     streams/<name>.mask.bin   instruction data only: uint8 per token, 1 where the token is a target of the loss
-    ledger.parquet            document_id, stream, domain, split, offset, length (in tokens), sorted by stream and offset
-    store.json                dtype, vocabulary size, and for each stream its domain, split, counts and content hash
+    ledger.parquet            document_id, stream, domain, split, source, offset, length (in tokens), by stream and offset
+    store.json                dtype, vocabulary size, digest of the tokenizer, and for each stream what `Stream` has
+
+A domain has one training stream for each source of documents, and one held-out stream of all its sources.
 """
 
 import hashlib
@@ -14,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -28,10 +31,13 @@ LEDGER_SCHEMA = pa.schema(
         ("stream", pa.string()),
         ("domain", pa.string()),
         ("split", pa.string()),
+        ("source", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
     ]
 )
+
+ROWS_AT_ONCE = 65_536
 
 
 class MixtureError(ValueError):
@@ -44,6 +50,8 @@ class Stream:
 
     domain: str
     split: Split
+    source: str | None
+    """Source of all its documents; None when they may come from several."""
     tokens: int
     documents: int
     bytes: int
@@ -55,8 +63,6 @@ class Stream:
     """Length of the packed sequences; None when any window of the stream will do."""
     target_tokens: int | None = None
     """Tokens that are targets of the loss, in a masked stream."""
-    weight: float = 1.0
-    """How often a token of the stream is shown, relative to the other streams of its domain."""
 
     @property
     def bytes_per_target(self) -> float:
@@ -64,11 +70,11 @@ class Stream:
         return self.bytes / max(self.tokens if self.target_tokens is None else self.target_tokens, 1)
 
 
-def stream_name(domain: str, split: Split, weight: float = 1.0) -> str:
-    """Return the name of a stream: ``agent``, ``agent.heldout``, or ``agent.x2`` for sources of weight 2."""
+def stream_name(domain: str, split: Split, source: str | None = None) -> str:
+    """Return the name of a stream, which is a file name: ``agent``, ``agent.heldout``, or ``agent.train.docs`` for a source."""
     if split == "heldout":
         return f"{domain}.heldout"
-    return domain if weight == 1 else f"{domain}.x{str(float(weight)).removesuffix('.0')}"
+    return f"{domain}.train.{quote(source, safe='')}" if source else domain
 
 
 def is_heldout(identity: str, share: float) -> bool:
@@ -96,6 +102,7 @@ class TokenStore:
         self.folder = folder
         self.fingerprint = hashlib.sha256(content).hexdigest()
         self.vocab_size: int = head["vocab_size"]
+        self.tokenizer: str = head["tokenizer"]
         self.dtype = np.dtype(head["dtype"]).newbyteorder("<")
         self.streams = {name: Stream(**fields) for name, fields in head["streams"].items()}
 
@@ -124,9 +131,9 @@ class TokenStore:
         """The ledger of documents."""
         return pq.read_table(self.folder / "ledger.parquet")
 
-    def stream_ledger(self, name: str) -> pa.Table:
-        """Return the ledger of one stream, sorted by offset."""
-        return self.ledger.filter(pc.field("stream") == name)
+    def stream_ledger(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Return the ledger of one stream, sorted by offset; all of its columns, or some."""
+        return pq.read_table(self.folder / "ledger.parquet", columns=columns, filters=pc.field("stream") == name)
 
     def _map(self, file: str, dtype: np.dtype, length: int) -> np.ndarray:
         path = self.folder / "streams" / file
@@ -138,31 +145,32 @@ class TokenStore:
 
 
 class StreamWriter:
-    """Writes one stream of a token store and keeps its ledger."""
+    """Writes one stream of a token store and keeps its ledger, 48 bytes per document."""
 
     def __init__(
-        self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False, weight: float = 1.0
+        self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False, source: str | None = None
     ) -> None:
-        self.name = stream_name(domain, split, weight)
-        self.weight = weight
+        self.name = stream_name(domain, split, source)
         self.domain = domain
         self.split: Split = split
+        self.source = source or None
         self.dtype = dtype
         self.masked = masked
         self.tokens = self.documents = self.bytes = self.target_tokens = 0
-        self.ledger: dict[str, list] = {"document_id": [], "offset": [], "length": []}
+        self._rows: list[tuple[str, str, int, int]] = []
+        self._ledger: list[pa.RecordBatch] = []
         self._hash = hashlib.sha256()
         (folder / "streams").mkdir(parents=True, exist_ok=True)
         self._file = (folder / "streams" / f"{self.name}.bin").open("wb")
         self._mask_file = (folder / "streams" / f"{self.name}.mask.bin").open("wb") if masked else None
 
-    def record(self, identity: str, offset: int, length: int, num_bytes: int) -> None:
-        """Note that a document lies at an offset of the stream."""
-        self.ledger["document_id"].append(identity)
-        self.ledger["offset"].append(offset)
-        self.ledger["length"].append(length)
+    def record(self, identity: str, offset: int, length: int, num_bytes: int, source: str = "") -> None:
+        """Note that a document lies at an offset of the stream; ``source`` is the stream's where it has one."""
+        self._rows.append((identity, self.source or source, offset, length))
         self.documents += 1
         self.bytes += num_bytes
+        if len(self._rows) == ROWS_AT_ONCE:
+            self._flush()
 
     def append(self, tokens: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Append tokens, and their mask where the stream has one."""
@@ -175,14 +183,16 @@ class StreamWriter:
             self._mask_file.write(mask.astype(np.uint8, copy=False).tobytes())
             self.target_tokens += int(mask.sum())
 
-    def close(self, sequence_length: int | None = None) -> tuple[Stream, pa.Table]:
+    def close(self, sequence_length: int | None = None) -> tuple[Stream, list[pa.RecordBatch]]:
         """Close the files; return the description of the stream and its ledger."""
         self._file.close()
         if self._mask_file is not None:
             self._mask_file.close()
+        self._flush()
         stream = Stream(
             domain=self.domain,
             split=self.split,
+            source=self.source,
             tokens=self.tokens,
             documents=self.documents,
             bytes=self.bytes,
@@ -190,24 +200,38 @@ class StreamWriter:
             sha256=self._hash.hexdigest(),
             sequence_length=sequence_length,
             target_tokens=self.target_tokens if self.masked else None,
-            weight=self.weight,
         )
-        constant = {"stream": self.name, "domain": self.domain, "split": self.split}
-        columns = self.ledger | {key: [value] * self.documents for key, value in constant.items()}
-        return stream, pa.table({name: columns[name] for name in LEDGER_SCHEMA.names}, LEDGER_SCHEMA)
+        return stream, self._ledger
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            names = ("document_id", "source", "offset", "length")
+            self._ledger.append(pa.RecordBatch.from_pydict(dict(zip(names, map(list, columns), strict=True))))
+            self._rows = []
 
 
 def write_store(
-    folder: Path, vocab_size: int, writers: list[StreamWriter], sequence_length: int | None = None
+    folder: Path, vocab_size: int, writers: list[StreamWriter], sequence_length: int | None = None, tokenizer: str = ""
 ) -> dict[str, Stream]:
-    """Close the streams and write ledger.parquet and store.json; return the streams by name."""
-    closed = {writer.name: writer.close(sequence_length) for writer in sorted(writers, key=lambda w: w.name)}
-    ledger = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *(table for _, table in closed.values())])
-    pq.write_table(ledger, folder / "ledger.parquet", compression="zstd")
+    """Close the streams and write ledger.parquet and store.json; return the streams by name.
+
+    ``tokenizer`` is the digest of what decides the tokens of a text.
+    """
+    streams: dict[str, Stream] = {}
+    with pq.ParquetWriter(folder / "ledger.parquet", LEDGER_SCHEMA, compression="zstd") as ledger:
+        for writer in sorted(writers, key=lambda w: w.name):
+            streams[writer.name], batches = writer.close(sequence_length)
+            constant = {"stream": writer.name, "domain": writer.domain, "split": writer.split}
+            for batch in batches:
+                columns = {name: pa.repeat(value, len(batch)) for name, value in constant.items()}
+                columns |= dict(zip(batch.schema.names, batch.columns, strict=True))
+                ledger.write_batch(pa.record_batch([columns[name] for name in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA))
     head = {
         "dtype": token_dtype(vocab_size).name,
         "vocab_size": vocab_size,
-        "streams": {name: asdict(stream) for name, (stream, _) in closed.items()},
+        "tokenizer": tokenizer,
+        "streams": {name: asdict(stream) for name, stream in streams.items()},
     }
     (folder / "store.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")
-    return {name: stream for name, (stream, _) in closed.items()}
+    return streams

@@ -1,27 +1,35 @@
 """Turn documents into a token store."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import document_files
+from hephaestus_dag.finished_shards import FinishedShards
+from hephaestus_dag.mixture.catalogue import Catalogue, catalogue
 from hephaestus_dag.mixture.config import TokenStoreConfig, TrainTokenizerConfig
-from hephaestus_dag.mixture.store import MixtureError, Split, StreamWriter, token_dtype, write_store
-from hephaestus_dag.mixture.tokenizer import load_tokenizer
+from hephaestus_dag.mixture.encoder import Encoder, EncoderSpec
+from hephaestus_dag.mixture.known import document_ends, known_tokens
+from hephaestus_dag.mixture.store import Split, StreamWriter, token_dtype, write_store
 
-BATCH_DOCUMENTS = 512
+Map = Callable[[Callable[[Any], Any], list[Any]], Iterable[Any]]
 
-
-def sample_texts(document_folders: Sequence[Path], config: TrainTokenizerConfig) -> Iterator[str]:
-    """Yield documents of all folders in a seeded order, as `train_tokenizer` wants them: an even sample of the corpus."""
-    for batch in _shuffled(document_folders, config.seed, "text"):
-        yield from batch.column("text").to_pylist()
+UNIT_BYTES = 32_000_000
+"""Text that is encoded between two saves: what a stop can lose, 2 CPU-seconds."""
+BATCH_DOCUMENTS = 256
+SAMPLE_FILES, SAMPLE_DOCUMENTS, SAMPLE_CHARACTERS = 16, 32, 1_000
+"""Real text on which the fast way to encode is compared with `tokenizers` before it is taken."""
+BYTES_PER_TOKEN = 3.0
+"""First guess, rather low: where it is wrong, the next round knows better."""
 
 
 def tokenise_documents(
@@ -30,121 +38,206 @@ def tokenise_documents(
     folder: Path,
     config: TokenStoreConfig,
     progress: Callable[[int, int], None] | None = None,
-    weights: Mapping[str, float] | None = None,
+    *,
+    work: Path | None = None,
+    map: Map = map,
+    earlier: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Write the token store of some documents: per domain a training stream and a held-out stream.
+    """Write the token store of some documents: training streams for each domain and source, a held-out one for each domain.
 
-    ``weights`` holds the weight of a source where it is not 1; the training documents of each weight make a stream of
-    their own.
+    Documents are encoded in units of a document shard or a part of one, by ``map(function, items)``, which may be that of a
+    process pool. Finished units wait in ``work`` (a temporary folder when there is none), so that a stop at any moment costs
+    one per process; documents that a token store in ``earlier`` holds, of the same tokenizer, are copied from there.
+    Then the streams are put together. The same documents give the same bytes, however they were encoded.
 
-    Documents come in the order of a seeded hash of their id, so ``max_tokens_per_domain`` takes the same share of every
-    source; each is followed by the tokenizer's end-of-text token (and preceded by its first token where it sets one). Text
-    that spells a special token is encoded as plain text. Memory holds one batch of documents: the order is made by an
-    external sort.
+    Documents stand in the order of a seeded hash of their id, so ``max_tokens_per_domain`` takes the same share of every
+    source; the last document may exceed it. Each is followed by the tokenizer's end-of-text token (and preceded by its
+    beginning-of-text token where it sets one). Memory: about 300 bytes per document, and a unit of tokens per process.
 
-    Returns counts per stream, and the documents left out by reason. Raises MixtureError when a stream's end-of-text
-    tokens do not match its documents.
+    Returns counts per stream, the documents left out by reason, and where tokens came from: encoded, taken over from
+    ``earlier``, resumed from ``work``; documents that were encoded may still be left out. Raises MixtureError when the
+    end-of-text token stands inside a document, ValueError when a document shard cannot be read.
     """
-    folders = [document_folders] if isinstance(document_folders, Path) else list(document_folders)
-    encode = Encoder(tokenizer_folder)
-    writers: dict[tuple[str, Split, float], StreamWriter] = {}
-    left_out = {"empty": 0, "heldout_limit": 0, "token_limit": 0}
-    done, total = 0, _count(folders)
-    for domain, split, weight, identities, texts, sizes in _runs(folders, config, weights or {}):
-        writer = writers.get((domain, split, weight))
-        if writer is None:
-            writer = writers[domain, split, weight] = StreamWriter(folder, domain, split, encode.dtype, weight=weight)
-        before = sum(other.tokens for other in writers.values() if other.domain == domain and other.split == "train")
-        before -= writer.tokens if split == "train" else 0
-        limit = config.max_tokens_per_domain and config.max_tokens_per_domain - before
-        kept = _within_limits(writer, config, limit, texts, left_out)
-        for row, tokens in zip(kept, encode([texts[row] for row in kept]), strict=True):
-            if split == "train" and limit is not None and writer.tokens >= limit:
-                left_out["token_limit"] += 1
-                continue
-            writer.record(identities[row], writer.tokens, len(tokens), sizes[row])
-            writer.append(tokens)
-        done += len(texts)
-        if progress:
-            progress(done, total)
-    streams = write_store(folder, encode.vocab_size, list(writers.values()))
-    return {"documents": done, "left_out": left_out, "streams": {name: asdict(stream) for name, stream in streams.items()}}
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = [document_folders] if isinstance(document_folders, Path) else list(document_folders)
+        documents = catalogue(folders, config.seed)
+        spec = EncoderSpec.of(tokenizer_folder, work or Path(scratch), _sample(documents.files))
+        tokens = _Tokens(documents, spec, progress)
+        tokens.take_over(earlier)
+        chosen, left_out = _choose(documents, config, lambda rows: tokens.encode(rows, work or Path(scratch), map))
+        writers = [w for domain, split, rows in chosen for w in _streams(documents, domain, split, rows, folder, tokens)]
+        streams = write_store(folder, spec.vocab_size, writers, tokenizer=spec.digest)
+    if progress:
+        progress(len(documents.rows), len(documents.rows))
+    return {
+        "documents": len(documents.rows),
+        "left_out": left_out,
+        **tokens.counts,
+        "encoder": spec.name,
+        "streams": {name: asdict(stream) for name, stream in streams.items()},
+    }
 
 
-class Encoder:
-    """Encodes documents for a token store, on all of the tokenizer's own threads."""
-
-    def __init__(self, tokenizer_folder: Path) -> None:
-        tokenizer = load_tokenizer(tokenizer_folder)
-        self.vocab_size = len(tokenizer)
-        self.dtype = token_dtype(self.vocab_size)
-        self.end: int = tokenizer.eos_token_id
-        wants_start = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-        self.start = np.array([tokenizer.bos_token_id] if wants_start else [], self.dtype)
-        self._backend = tokenizer.backend_tokenizer
-        self._backend.encode_special_tokens = True
-        self._backend.no_truncation()
-        self._backend.no_padding()
-
-    def __call__(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the tokens of each document, its end-of-text token included.
-
-        Raises MixtureError when the end-of-text token stands anywhere else than at the end.
-        """
-        end = np.array([self.end], self.dtype)
-        for text, encoding in zip(texts, self._backend.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-            tokens = np.concatenate([self.start, np.array(encoding.ids, self.dtype), end])
-            if np.count_nonzero(tokens == self.end) != 1:
-                raise MixtureError(f"the end-of-text token {self.end} stands inside the document that begins {text[:60]!r}")
-            yield tokens
-
-
-def _within_limits(
-    writer: StreamWriter, config: TokenStoreConfig, limit: int | None, texts: Sequence[str], left_out: dict[str, int]
-) -> list[int]:
-    """Return the rows of a batch that are worth encoding, and count the others."""
-    kept = [row for row, text in enumerate(texts) if text]
-    left_out["empty"] += len(texts) - len(kept)
-    if writer.split == "heldout":
-        room = len(kept) if config.max_heldout_documents is None else config.max_heldout_documents - writer.documents
-        reason = "heldout_limit"
-    else:
-        full = limit is not None and writer.tokens >= limit
-        room, reason = (0 if full else len(kept)), "token_limit"
-    left_out[reason] += max(len(kept) - room, 0)
-    return kept[:room]
-
-
-def _runs(
-    folders: Sequence[Path], config: TokenStoreConfig, weights: Mapping[str, float]
-) -> Iterator[tuple[str, Split, float, list[str], list[str], list[int]]]:
-    """Yield ``(domain, split, weight, ids, texts, UTF-8 sizes)`` in batches that lie within one stream each.
-
-    The streams of a domain take turns, batch by batch.
-    """
-    heldout = f"(('0x' || left(id, 8))::UINTEGER / 4294967296.0 < {config.heldout_share!r})"
-    given = "".join(f" WHEN source = '{source}' THEN {weight!r}" for source, weight in sorted(weights.items()))
-    weight = f"(CASE WHEN {heldout} THEN 1.0{given} ELSE 1.0 END)::DOUBLE"
-    columns = f"domain, {heldout} AS heldout, {weight} AS weight, id, text, strlen(text) AS size"
-    for batch in _shuffled(folders, config.seed, columns, first_by="domain, heldout, "):
-        streams = list(zip(*(batch.column(name).to_pylist() for name in ("domain", "heldout", "weight")), strict=True))
-        for stream in dict.fromkeys(streams):
-            run = batch.take(pa.array([row for row, other in enumerate(streams) if other == stream]))
-            ids, texts, sizes = (run.column(name).to_pylist() for name in ("id", "text", "size"))
-            domain, is_heldout, weight_of_run = stream
-            yield domain, "heldout" if is_heldout else "train", weight_of_run, ids, texts, sizes
-
-
-def _shuffled(folders: Sequence[Path], seed: int, columns: str, first_by: str = "") -> Iterator[pa.RecordBatch]:
-    """Yield documents sorted by a hash of seed and id, inside groups where ``first_by`` says so; the sort spills to disk."""
-    files = [file for folder in folders for file in document_files(folder)]
+def sample_texts(document_folders: Sequence[Path], config: TrainTokenizerConfig) -> Iterator[str]:
+    """Yield documents of all folders in a seeded order, as `train_tokenizer` wants them: an even sample of the corpus."""
+    files = [file for folder in document_folders for file in document_files(folder)]
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
         connection.execute("SET temp_directory = ?", [scratch])
-        query = f"SELECT {columns} FROM read_parquet(?) ORDER BY {first_by}md5(? || id), id"
-        yield from connection.sql(query, params=[files, f"{seed}:"]).to_arrow_reader(BATCH_DOCUMENTS)
+        query = "SELECT text FROM read_parquet(?) ORDER BY md5(? || id), id"
+        for batch in connection.sql(query, params=[files, f"{config.seed}:"]).to_arrow_reader(BATCH_DOCUMENTS):
+            yield from batch.column("text").to_pylist()
 
 
-def _count(folders: Sequence[Path]) -> int:
-    import pyarrow.dataset as ds
+class _Tokens:
+    """The tokens of documents: parts of finished units and of streams of earlier stores."""
 
-    return sum(ds.dataset(document_files(folder)).count_rows() for folder in folders)
+    def __init__(self, documents: Catalogue, spec: EncoderSpec, progress: Callable[[int, int], None] | None) -> None:
+        self.documents, self.spec, self.progress = documents, spec, progress
+        self.dtype = token_dtype(spec.vocab_size)
+        self.parts: list[np.ndarray] = []
+        self.counts: dict[str, int] = dict.fromkeys(("encoded", "taken_over", "resumed"), 0)
+
+    def take_over(self, earlier: Sequence[Path]) -> None:
+        """Note which documents earlier stores hold."""
+        for tokens, rows, offsets, lengths in known_tokens(self.documents.rows["id"], earlier, self.spec):
+            fresh = self.documents.rows["part"][rows] < 0
+            self._place("taken_over", tokens, rows[fresh], offsets[fresh], lengths[fresh])
+
+    def encode(self, rows: np.ndarray, work: Path, map: Map) -> None:
+        """Encode those of some documents that are nowhere yet."""
+        catalogued = self.documents.rows
+        units = list(_units(self.documents, rows[catalogued["part"][rows] < 0]))
+        finished = FinishedShards(work, [self.spec.digest])
+        paths = [finished.find(self.documents.identities(unit)) for unit in units]
+        missing = [unit for unit, path in zip(units, paths, strict=True) if not path]
+        jobs = [(self.documents.files[catalogued["file"][unit[0]]], catalogued["row"][unit]) for unit in missing]
+        encoded = iter(map(partial(_encode_unit, self.spec, work), jobs) if jobs else ())
+        for unit, path in zip(units, paths, strict=True):
+            tokens = np.load(path or next(encoded), mmap_mode="r").view(np.ndarray)
+            ends = document_ends(tokens, self.spec.borders)
+            offsets = np.concatenate([[0], ends[:-1]])
+            self._place("resumed" if path else "encoded", tokens, unit, offsets, ends - offsets)
+
+    def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the tokens of some documents."""
+        for part, offset, length in self.documents.rows[["part", "offset", "length"]][rows].tolist():
+            yield self.parts[part][offset : offset + length]
+
+    def _place(self, how: str, tokens: np.ndarray, rows: np.ndarray, offsets: np.ndarray, lengths: np.ndarray) -> None:
+        for field, values in (("part", len(self.parts)), ("offset", offsets), ("length", lengths)):
+            self.documents.rows[field][rows] = values
+        self.parts.append(tokens)
+        self.counts[how] += len(rows)
+        if self.progress:
+            self.progress(sum(self.counts.values()), len(self.documents.rows))
+
+
+def _choose(
+    documents: Catalogue, config: TokenStoreConfig, encode: Callable[[np.ndarray], None]
+) -> tuple[list[tuple[str, Split, np.ndarray]], dict[str, int]]:
+    """Have documents encoded until all limits are met; return domain, split and rows of what is taken, and what is left out.
+
+    How many documents make ``max_tokens_per_domain`` is known only once they are encoded: from what is known of the first
+    ones it is estimated how many will do, until they do.
+    """
+    sizes, lengths = documents.rows["size"], documents.rows["length"]
+    heldout, cap = documents.heldout(config.heldout_share), config.max_tokens_per_domain
+    left_out = {"empty": int((sizes == 0).sum()), "heldout_limit": 0, "token_limit": 0}
+    domains = sorted({domain for domain, _ in documents.kinds})
+    chosen: list[tuple[str, Split, np.ndarray]] = []
+    for domain in domains:
+        mine = documents.of_domain(domain) & (sizes > 0)
+        rows = np.flatnonzero(mine & heldout)
+        chosen.append((domain, "heldout", rows[: config.max_heldout_documents]))
+        left_out["heldout_limit"] += len(rows) - len(chosen[-1][2])
+        chosen.append((domain, "train", np.flatnonzero(mine & ~heldout)))
+
+    known: list[int] = []
+    wanted = [0] * len(chosen)
+    while known != wanted:
+        known = wanted
+        wanted = [
+            _enough(sizes[rows], lengths[rows[:count]], cap if split == "train" else None)
+            for count, (_, split, rows) in zip(known, chosen, strict=True)
+        ]
+        encode(np.concatenate([rows[:count] for count, (_, _, rows) in zip(wanted, chosen, strict=True)]))
+
+    for place, (domain, split, rows) in enumerate(chosen):
+        if split == "train" and cap is not None:
+            before = np.concatenate([[0], np.cumsum(lengths[rows[: wanted[place]]])])[:-1]
+            chosen[place] = (domain, split, rows[: np.count_nonzero(before < cap)])
+            left_out["token_limit"] += len(rows) - len(chosen[place][2])
+    return chosen, left_out
+
+
+def _enough(sizes: np.ndarray, lengths: np.ndarray, cap: int | None) -> int:
+    """Return how many of the first documents are likely to have ``cap`` tokens, when the lengths of the first are known."""
+    if cap is None:
+        return len(sizes)
+    known, tokens = len(lengths), int(lengths.sum())
+    if tokens >= cap:
+        return known
+    rate = float(sizes[:known].sum() / tokens) if tokens else BYTES_PER_TOKEN
+    missing = (cap - tokens + cap / 50) * rate
+    return min(known + 1 + int(np.searchsorted(np.cumsum(sizes[known:]), missing)), len(sizes))
+
+
+def _units(documents: Catalogue, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Divide documents into units of one file each, in the order of the file."""
+    files, places, sizes = (documents.rows[field][rows] for field in ("file", "row", "size"))
+    order = np.lexsort([places, files])
+    rows, files, sizes = rows[order], files[order], sizes[order]
+    for start, end in pairwise([0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(rows)]):
+        number = np.cumsum(sizes[start:end]) // UNIT_BYTES
+        yield from (unit for unit in np.split(rows[start:end], np.flatnonzero(np.diff(number)) + 1) if len(unit))
+
+
+def _encode_unit(spec: EncoderSpec, work: Path, job: tuple[str, np.ndarray]) -> Path:
+    """Encode rows of a document shard, and return the file of their tokens."""
+    file, rows = job
+    encode, ids, tokens, first = _encoder(spec), [], [], 0
+    for batch in pq.ParquetFile(file).iter_batches(BATCH_DOCUMENTS, columns=["id", "text"], use_threads=False):
+        here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(batch))] - first
+        first += len(batch)
+        if len(here):
+            taken = batch.take(pa.array(here))
+            ids += taken.column("id").to_pylist()
+            tokens.append(np.concatenate(encode(taken.column("text").to_pylist())))
+        if first > rows[-1]:
+            break
+    return FinishedShards(work, [spec.digest]).save(ids, np.concatenate(tokens))
+
+
+@lru_cache(maxsize=1)
+def _encoder(spec: EncoderSpec) -> Encoder:
+    return Encoder(spec)
+
+
+def _sample(files: Sequence[str]) -> list[str]:
+    """Return the beginnings of some documents of some shards."""
+    texts: list[str] = []
+    for file in files[:: -(-len(files) // SAMPLE_FILES) or 1]:
+        batch = next(pq.ParquetFile(file).iter_batches(SAMPLE_DOCUMENTS, columns=["text"], use_threads=False), None)
+        texts += [] if batch is None else [text[:SAMPLE_CHARACTERS] for text in batch.column("text").to_pylist()]
+    return texts
+
+
+def _streams(
+    documents: Catalogue, domain: str, split: Split, rows: np.ndarray, folder: Path, tokens: _Tokens
+) -> Iterator[StreamWriter]:
+    """Write the streams of one split of a domain: for training one for each source."""
+    kinds = documents.rows["kind"][rows]
+    parts = [(None, rows)] if split == "heldout" else [(documents.kinds[k][1], rows[kinds == k]) for k in np.unique(kinds)]
+    for source, members in parts:
+        if not len(members):
+            continue
+        writer = StreamWriter(folder, domain, split, tokens.dtype, source=source)
+        for first in range(0, len(members), BATCH_DOCUMENTS):
+            block = members[first : first + BATCH_DOCUMENTS]
+            offset, sources = writer.tokens, [documents.kinds[kind][1] for kind in documents.rows["kind"][block]]
+            columns = (documents.rows[field][block].tolist() for field in ("length", "size"))
+            for identity, length, size, name in zip(documents.identities(block), *columns, sources, strict=True):
+                writer.record(identity, offset, length, size, name)
+                offset += length
+            writer.append(np.concatenate(list(tokens.of(block))))
+        yield writer

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import document_files
+from hephaestus_dag.finished_shards import FinishedShards
 from hephaestus_dag.retrieval.vectors import Shard, Vectors, checked, open_vectors, vectors_writer, write_vectors
-from hephaestus_dag.whole_folder import whole_file
 
 __all__ = ["TextEncoder", "embed_documents", "write_vectors"]
 
@@ -62,7 +61,7 @@ def embed_documents(
     """
     identity, dimension = json.loads(json.dumps(encoder.identity)), encoder.dimension
     known = KnownVectors(documents, earlier, identity, dimension)
-    finished = FinishedShards(work, identity, dimension)
+    finished = FinishedShards(work, [identity, dimension])
     counts = dict.fromkeys(("encoded", "copied", "resumed"), 0)
     with vectors_writer(folder, identity, dimension) as writer:
         for batch in read_shards(documents, ["id", "text"]):
@@ -154,40 +153,6 @@ class KnownVectors:
         """Return the id whose digest is ``key``."""
         batches = (batch.column("id").to_pylist() for batch in read_shards(documents, ["id"]))
         return next(identity for ids in batches for identity in ids if digests([identity]).rstrip(b"\0") == key)
-
-
-class FinishedShards:
-    """Shards that outlive a stop: files of a folder, named by a hash of the encoder and the ids and one of their bytes."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any], dimension: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.encoder = folder, [identity, dimension]
-        self.paths = {path.name.partition(".")[0]: path for path in sorted(folder.glob("*.*.npy"))}
-
-    def find(self, ids: Sequence[str]) -> Path | None:
-        """Return the shard of some documents that an earlier run left; one with other bytes than its name says is removed."""
-        path = self.paths.get(self._key(ids))
-        if path is None:
-            return None
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        if found == path.name.split(".")[1]:
-            return path
-        path.unlink()
-        return None
-
-    def save(self, ids: Sequence[str], vectors: np.ndarray) -> Path:
-        """Write the shard of some documents, and return its path."""
-        content = BytesIO()
-        np.save(content, vectors)
-        digest = hashlib.blake2b(content.getbuffer(), digest_size=16).hexdigest()
-        path = self.folder / f"{self._key(ids)}.{digest}.npy"
-        with whole_file(path) as staging:
-            staging.write_bytes(content.getbuffer())
-        return path
-
-    def _key(self, ids: Sequence[str]) -> str:
-        return hashlib.blake2b(json.dumps([*self.encoder, ids], sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def shifted(progress: Callable[[int, int], None], offset: int, total: int) -> Callable[[int, int], None]:

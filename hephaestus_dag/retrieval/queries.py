@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import Domain, read_documents
+from hephaestus_dag.finished_shards import FinishedShards
 from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import FinishedShards, shifted
+from hephaestus_dag.retrieval.embeddings import shifted
 from hephaestus_dag.retrieval.encoder import Encoder
 from hephaestus_dag.retrieval.vectors import Vectors, open_vectors, write_vectors
 
@@ -81,7 +82,7 @@ def write_queries(
     total = len(kinds) + len(general)
 
     def encoded(ids: Mapping[str, str], query: bool, done: int) -> Iterator[tuple[Sequence[str], np.ndarray]]:
-        finished = FinishedShards(work, {**encoder.identity, "query": query}, encoder.dimension)
+        finished = FinishedShards(work, [{**encoder.identity, "query": query}, encoder.dimension])
         for block, texts in texts_of(seed_corpus, ids):
             path = finished.find(block)
             if path is None:

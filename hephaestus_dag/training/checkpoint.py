@@ -4,7 +4,7 @@ A checkpoint is written into a staging folder, every file is flushed to disk, a 
 of itself comes last, and a rename makes it visible::
 
     checkpoints/step-00000200/manifest.json
-    checkpoints/step-00000200/state/...        what DeepSpeed wrote
+    checkpoints/step-00000200/state/00000.safetensors
 """
 
 import hashlib
@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,17 +49,20 @@ class Checkpoints:
         return self.folder / f".staging-{step:08d}"
 
     def clear(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove what a killed process, or one without room on its disk, left half-written."""
         for leftover in self.folder.glob(".staging-*"):
             shutil.rmtree(leftover)
 
-    def commit(self, step: int, head: dict[str, Any]) -> Path:
-        """Make the staged checkpoint of a step durable and visible, and drop the oldest ones."""
+    def commit(self, step: int, head: Mapping[str, Any], files: Mapping[str, str]) -> Path:
+        """Make the staged checkpoint of a step visible, and drop the oldest ones.
+
+        ``files`` are the names in the staging folder, already flushed to disk, with their SHA-256. Raises OSError when the
+        disk refuses; the earlier checkpoints are whole then.
+        """
         staging, target = self.staging(step), self.folder / f"step-{step:08d}"
-        files = {str(path.relative_to(staging)): _digest(path) for path in sorted(staging.rglob("*")) if path.is_file()}
-        body = json.dumps({"step": step, "head": head, "files": files}, indent=1, sort_keys=True)
-        (staging / MANIFEST).write_text(f"{body}\n{_seal(body)}")
-        for path in [*staging.rglob("*"), staging]:
+        body = json.dumps({"step": step, "head": head, "files": files}, indent=1, sort_keys=True).encode()
+        (staging / MANIFEST).write_bytes(body + b"\n" + _seal(body))
+        for path in {staging / MANIFEST, *((staging / name).parent for name in files), staging}:
             _flush(path)
         if target.exists():  # Written by an earlier attempt, and found damaged by this one.
             shutil.rmtree(target)
@@ -86,26 +91,32 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises DamagedCheckpointError.
     """
     try:
-        body, _, seal = (folder / MANIFEST).read_text().rpartition("\n")
-    except (OSError, ValueError) as error:
+        body, _, seal = (folder / MANIFEST).read_bytes().rpartition(b"\n")
+    except OSError as error:
         raise DamagedCheckpointError(f"checkpoint {folder.name} has no readable {MANIFEST} ({error})") from error
     if seal != _seal(body):
         raise DamagedCheckpointError(f"checkpoint {folder.name} is damaged: {MANIFEST} is not what was written")
     manifest = json.loads(body)
-    for name, digest in manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or _digest(path) != digest:
-            raise DamagedCheckpointError(f"checkpoint {folder.name} is damaged: {name} is not what was written")
+    files = manifest["files"]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(_digest, (folder / name for name in files))
+        for name, digest in zip(files, found, strict=True):
+            if digest != files[name]:
+                raise DamagedCheckpointError(f"checkpoint {folder.name} is damaged: {name} is not what was written")
     return Checkpoint(folder, manifest["step"], manifest["head"])
 
 
-def _seal(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
+def _seal(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or None when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _flush(path: Path) -> None:

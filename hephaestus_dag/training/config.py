@@ -30,6 +30,23 @@ class ModelShape(Config):
         return self
 
 
+class GuardConfig(Config):
+    """Which steps are passed over, and when training goes back to its last checkpoint."""
+
+    sigmas: float | None = Field(
+        default=6.0,
+        gt=0,
+        description="A step is skipped whose loss exceeds the recent mean by so many deviations; null: never for that",
+    )
+    window: int = Field(
+        default=128, ge=8, description="Recent steps that mean and deviation are taken over; judged from half of them on"
+    )
+    skips_before_rewind: int = Field(
+        default=3, ge=1, description="Skipped steps in a row after which the last checkpoint is taken up"
+    )
+    max_rewinds: int = Field(default=2, ge=0, description="Times that a job goes back to a checkpoint before it fails")
+
+
 class TrainingConfig(Config):
     """Optimisation of one training job. The number of steps follows from the mixture: sequences / global batch."""
 
@@ -44,6 +61,11 @@ class TrainingConfig(Config):
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates of the two moments")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient; longer ones are scaled down")
     seed: int = Field(0, ge=0, description="Seed of fresh weights; the order of the data belongs to the mixture")
+    z_loss: float = Field(0.0, ge=0, description="Weight of the squared log of the softmax's divisor in the loss; 0: none")
+    document_masking: bool = Field(
+        False, description="Whether attention and positions stop at the borders of documents inside a sequence"
+    )
+    guard: GuardConfig = Field(GuardConfig(), description="What happens to steps whose loss is not finite, or far too high")
     zero_stage: Literal[0, 1, 2, 3] = Field(0, description="ZeRO stage: divides nothing, optimiser, gradients, weights")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -51,6 +73,9 @@ class TrainingConfig(Config):
         "weights in the optimiser at stages 1 to 3",
     )
     compile: bool = Field(False, description="Whether torch.compile compiles the model; pays for long jobs only")
+    offload_optimizer: bool = Field(
+        False, description="Whether optimiser states stay in the memory of the CPU; needs ZeRO stage 1, 2 or 3"
+    )
     gradient_checkpointing: bool = Field(False, description="Whether activations are recomputed to save memory")
     checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints that an interrupted job resumes from")
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: only before the first, after the last")
@@ -60,6 +85,8 @@ class TrainingConfig(Config):
     def _consistent(self) -> Self:
         if self.warmup_share + (self.decay_share if self.schedule == "wsd" else 0) > 1:
             raise ValueError("warmup_share and decay_share add up to more than 1; lower one of them")
+        if self.offload_optimizer and not self.zero_stage:
+            raise ValueError("offload_optimizer needs ZeRO; set zero_stage to 1, 2 or 3")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas} must lie in [0, 1)")
         return self
@@ -81,14 +108,36 @@ class TrainingConfig(Config):
 
 
 class LauncherConfig(Config):
-    """Where a training job runs on one machine: placement, never part of an artifact's identity."""
+    """Where a training job runs: placement, never part of an artifact's identity."""
 
-    num_processes: int = Field(1, ge=1, description="Processes that share a job by data parallelism")
+    num_processes: int = Field(1, ge=1, description="Processes that share a job by data parallelism, over all hosts")
     num_gpus: int = Field(0, ge=0, description="GPUs of the job: 0 trains on the CPU, otherwise one for each process")
     threads: int = Field(0, ge=0, description="CPU threads of each process; 0: the machine's cores divided among the processes")
+    hosts: tuple[str, ...] = Field(
+        (), description="Machines that share a job, reached by ssh and seeing the same folders; empty: this machine alone"
+    )
+    rendezvous_port: int = Field(29_400, ge=1_024, le=65_535, description="Port of the first host where the processes meet")
+    restarts: int = Field(1, ge=0, description="Times that a job is started again from its checkpoint after a process died")
 
     @model_validator(mode="after")
-    def _one_gpu_each(self) -> Self:
+    def _divisible(self) -> Self:
         if self.num_gpus not in (0, self.num_processes):
             raise ValueError(f"num_gpus {self.num_gpus} must be 0 or num_processes ({self.num_processes})")
+        if self.num_processes % max(1, len(self.hosts)):
+            raise ValueError(
+                f"num_processes {self.num_processes} must be a multiple of the {len(self.hosts)} hosts, which share them evenly"
+            )
         return self
+
+    def for_batch(self, sequences: int) -> Self:
+        """Return the placement of a job whose step has fewer sequences than there are processes: it takes fewer of them.
+
+        They are as many as divide the sequences evenly and fill whole hosts, or a part of one.
+        """
+        if sequences >= self.num_processes:
+            return self
+        on_one = self.num_processes // max(1, len(self.hosts))
+        fitting = [n for n in range(1, sequences + 1) if sequences % n == 0 and (n <= on_one or n % on_one == 0)]
+        hosts = self.hosts[: -(-fitting[-1] // on_one)]
+        gpus = fitting[-1] if self.num_gpus else 0
+        return self.model_copy(update={"num_processes": fitting[-1], "num_gpus": gpus, "hosts": hosts})

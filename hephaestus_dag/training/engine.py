@@ -1,9 +1,10 @@
 """DeepSpeed: how a job's processes find each other, its engine, and what is read out of it."""
 
 import logging
+import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
 from hephaestus_dag.training.config import TrainingConfig
+from hephaestus_dag.training.kernels import speed_up
 from hephaestus_dag.training.loss import WeightedLoss
+from hephaestus_dag.training.state import inner_optimizer, start_state
 
 
 def start_processes() -> torch.device:
@@ -44,11 +47,25 @@ def start_processes() -> torch.device:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # It warns of every optimiser that is not its own.
     # Otherwise the first start on a CPU compiles an operator for minutes, and one killed meanwhile blocks all later starts.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", dist_init_required=False, verbose=False)
     return device
+
+
+class RefusableAdamW(torch.optim.AdamW):
+    """AdamW whose step can be told to do nothing.
+
+    DeepSpeed clips, updates, and clears gradients in one call, in its own way at each ZeRO stage; refusing inside leaves
+    weights and moments as they were at all of them.
+    """
+
+    refuses: Callable[[], bool] = staticmethod(lambda: False)
+
+    def step(self, closure: Any = None) -> Any:
+        """Update the weights, unless that is refused."""
+        return None if self.refuses() else super().step(closure)
 
 
 def start_engine(language_model: Any, config: TrainingConfig, world_size: int) -> Any:
@@ -60,19 +77,22 @@ def start_engine(language_model: Any, config: TrainingConfig, world_size: int) -
 
     sharded = config.zero_stage > 0
     micro, accumulation = config.micro_batches(world_size)
-    model = WeightedLoss(language_model, autocast=config.dtype == "bfloat16" and not sharded)
+    model = WeightedLoss(language_model, autocast=config.dtype == "bfloat16" and not sharded, z_loss=config.z_loss)
     if config.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.compile:
         language_model.get_decoder().compile()
+    elif os.environ["DS_ACCELERATOR"] == "cpu":
+        speed_up(language_model)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
+    optimizer = RefusableAdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.learning_rate,
         betas=config.betas,
         fused=True,
     )
+    offload = {"offload_optimizer": {"device": "cpu"}} if config.offload_optimizer else {}
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
@@ -80,56 +100,34 @@ def start_engine(language_model: Any, config: TrainingConfig, world_size: int) -
             "train_micro_batch_size_per_gpu": micro,
             "gradient_accumulation_steps": accumulation,
             "gradient_clipping": config.clip if sharded else 0.0,
-            "zero_optimization": {"stage": config.zero_stage},
+            "zero_optimization": {"stage": config.zero_stage, **offload},
             "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,  # Its own would be compiled at the first start, for a minute.
             "bf16": {"enabled": config.dtype == "bfloat16" and sharded},
             "steps_per_print": 1 << 62,
         },
     )
+    start_state(engine)
     return engine
 
 
-def update(engine: Any, config: TrainingConfig, rate: float) -> float:
+def update(engine: Any, config: TrainingConfig, rate: float, refuse: bool) -> float:
     """Clip the gradient, apply one optimiser step at a learning rate, and return the norm before clipping.
 
-    Call it after the backward pass of the last micro-batch. Raises FloatingPointError when the norm is not finite: at
-    stage 0 before the weights change, otherwise after.
+    Call it after the backward pass of the last micro-batch. With ``refuse``, or when the norm is not finite, weights and
+    moments stay as they are; the gradients are cleared in any case.
     """
+    optimizer = inner_optimizer(engine)
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
-    norm = torch.tensor(0.0)
-    if not config.zero_stage:
-        norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), config.clip, error_if_nonfinite=False)
-        _check_norm(float(norm))
+    if config.zero_stage:  # DeepSpeed takes the norm, of all parts, before it calls the optimiser.
+        optimizer.refuses = lambda: refuse or not math.isfinite(engine.optimizer._global_grad_norm)
+        engine.step()
+        return float(engine.get_global_grad_norm())
+    norm = float(torch.nn.utils.clip_grad_norm_(engine.module.parameters(), config.clip))
+    optimizer.refuses = lambda: refuse or not math.isfinite(norm)
     engine.step()
-    if config.zero_stage:
-        norm = engine.get_global_grad_norm()
-        _check_norm(float(norm))
-    return float(norm)
-
-
-def _check_norm(norm: float) -> None:
-    if not norm < float("inf"):
-        raise FloatingPointError(f"the norm of the gradient is {norm}; lower learning_rate or clip")
-
-
-def save_state(engine: Any, folder: Path) -> None:
-    """Write weights and optimiser into ``folder/state``; every process calls it."""
-    engine.save_checkpoint(str(folder), tag="state", save_latest=False)
-
-
-def load_state(engine: Any, folder: Path) -> None:
-    """Read what :func:`save_state` wrote, by as many processes.
-
-    DeepSpeed would unpickle whatever a file says; the variable makes torch read plain values and three harmless classes.
-    """
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
-        engine.load_checkpoint(str(folder), tag="state")
+    return norm
 
 
 def gathered_weights(engine: Any) -> dict[str, Tensor]:

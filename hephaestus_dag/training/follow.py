@@ -3,14 +3,15 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 class MetricsFollower:
     """Returns the lines that were added since the last look.
 
     A file that was there from the start belongs to an earlier attempt and is passed over: the worker puts a new one in
-    its place, with the lines that still hold.
+    its place, with the lines that still hold. When that happens again later, after a restart, the lines that both files
+    begin with are not returned twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -21,16 +22,31 @@ class MetricsFollower:
 
     def new_lines(self) -> list[dict[str, Any]]:
         """Return the new complete lines as values."""
+        lines = self._read() if self._file and not self._stale else []
         if self._replaced():
+            fresh = self.path.open()
             if self._file:
+                if not self._stale:
+                    _skip_common_lines(self._file, fresh)
                 self._file.close()
-            self._file, self._stale, self._rest = self.path.open(), False, ""
-        if self._file is None or self._stale:
-            return []
-        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+            self._file, self._stale, self._rest = fresh, False, ""
+            lines += self._read()
         return [json.loads(line) for line in lines]
+
+    def _read(self) -> list[str]:
+        assert self._file
+        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        return lines
 
     def _replaced(self) -> bool:
         if not self.path.is_file():
             return False
         return self._file is None or self.path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+
+
+def _skip_common_lines(old: TextIO, new: TextIO) -> None:
+    old.seek(0)
+    position = 0
+    while (line := old.readline()).endswith("\n") and new.readline() == line:
+        position = new.tell()
+    new.seek(position)

@@ -16,8 +16,9 @@ from hephaestus_dag.training.model import TokenizerFolder
 class HeldoutSet:
     """The beginning of each domain's held-out stream, as non-overlapping windows of the training length.
 
-    A domain has at most ``max_tokens`` targets; one that is shorter than a window is one short window. Raises ValueError
-    when a stream is missing or empty.
+    A domain has at most ``max_tokens`` targets; one that is shorter than a window is one short window. With
+    ``document_masking`` documents are scored apart from each other, as the model then learns them. Raises ValueError when a
+    stream is missing or empty.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class HeldoutSet:
         sequence_length: int,
         max_tokens: int,
         tokenizer: TokenizerFolder,
+        document_masking: bool = False,
     ) -> None:
-        self.windows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.windows: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]] = {}
         self.targets: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         for domain, (folder, name) in sorted(streams.items()):
@@ -37,7 +39,8 @@ class HeldoutSet:
             length = min(sequence_length, store.streams[name].tokens - 1)
             tokens, mask = store.windows(name, length, max(1, max_tokens // length))
             weights = np.ones(tokens[:, 1:].shape, np.float32) if mask is None else mask.astype(np.float32)
-            self.windows[domain] = (tokens, weights)
+            positions = _positions(store, name, *weights.shape) if document_masking else None
+            self.windows[domain] = (tokens, weights, positions)
             self.targets[domain] = int(weights.sum())
             # Counted from the very targets that are scored, so that no average ratio enters.
             self.bytes[domain] = tokenizer.text_bytes(tokens[:, 1:][weights > 0].tolist())
@@ -50,14 +53,15 @@ class HeldoutSet:
         totals = torch.zeros(len(self.windows), dtype=torch.float64, device=device)
         engine.eval()
         with torch.no_grad():
-            for index, (tokens, weights) in enumerate(self.windows.values()):
+            for index, (tokens, weights, positions) in enumerate(self.windows.values()):
                 # All ranks take as many batches, because ZeRO-3 gathers weights together; past the end they weigh nothing.
                 for start in range(0, len(tokens), batch * world_size):
                     rows = np.arange(start + rank * batch, start + (rank + 1) * batch)
                     rows = rows[rows < len(tokens)]
                     share = torch.from_numpy(weights[rows]) if len(rows) else torch.zeros(1, weights.shape[1])
-                    shown = torch.from_numpy(tokens[rows if len(rows) else [0]])
-                    totals[index] += engine(shown.to(device), share.to(device)).double()
+                    rows = rows if len(rows) else np.zeros(1, int)
+                    places = None if positions is None else torch.from_numpy(positions[rows]).to(device)
+                    totals[index] += engine(torch.from_numpy(tokens[rows]).to(device), share.to(device), places)[1].double()
         engine.train()
         if world_size > 1:
             dist.all_reduce(totals)
@@ -65,3 +69,14 @@ class HeldoutSet:
             domain: {"loss": nats / self.targets[domain], "bits_per_byte": nats / math.log(2) / self.bytes[domain]}
             for domain, nats in zip(self.windows, totals.tolist(), strict=True)
         }
+
+
+def _positions(store: TokenStore, name: str, windows: int, length: int) -> np.ndarray:
+    """Return the place of each token in its part of a document: int64, [windows, length]."""
+    ledger = store.stream_ledger(name, ["offset", "length"])
+    offsets = ledger["offset"].to_numpy()
+    borders = np.concatenate([offsets, offsets + ledger["length"].to_numpy(), np.arange(windows) * length])
+    begins = np.zeros(windows * length, np.int64)
+    inside = borders[borders < begins.size]
+    begins[inside] = inside
+    return (np.arange(begins.size) - np.maximum.accumulate(begins)).reshape(windows, length)

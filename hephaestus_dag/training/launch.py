@@ -1,149 +1,265 @@
-"""Starting a training job as a child process, following it, and leaving nothing behind, however it ends."""
+"""Starting the processes of a training job, following them, starting them again when one dies, and leaving none behind."""
 
+import logging
 import os
-import signal
+import shutil
+import socket
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hephaestus_dag.training import failures, orphans
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.orphans import VARIABLE, die_with_parent
+from hephaestus_dag.training.processes import end_group, signal_name, wait
+
+logger = logging.getLogger(__name__)
 
 WORKER = "hephaestus_dag.training.worker"
 OnMetrics = Callable[[dict[str, Any]], None]
+Say = Callable[[str], None]
+
+LAST_WORDS = 2.0
+"""Seconds that the other processes get to fail by themselves, and to say of what, once one has."""
+
+LAST_LINES = 15
 
 
 class TrainingFailedError(RuntimeError):
-    """A training process ended with an error; the message ends with the last lines of its log."""
+    """A training job failed; the message says which process did, and of what."""
 
 
 class TrainingStoppedError(RuntimeError):
-    """A training process was stopped on request."""
+    """A training job was stopped on request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
-    """What has to run; where and how is the launcher's matter."""
+    """What has to run. Where and how is a launcher's matter: it starts ``argv`` ``num_processes`` times.
+
+    They are spread evenly over ``num_nodes`` machines that see the same folders. When there are several processes, RANK,
+    LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are the launcher's to set, as torchrun does.
+    """
 
     title: str
     argv: tuple[str, ...]
+    """The command of one process; its first word is this Python."""
     env: Mapping[str, str]
     """Variables on top of those of the launching process."""
-    cwd: Path
-    metrics: Path
-    """The file that the job's first process appends its metrics to."""
-    num_gpus: int
-    num_nodes: int = 1
+    work: Path
+    """The folder that the processes start in, and that the files to follow are in."""
+    num_processes: int = 1
+    num_gpus: int = 0
+    hosts: tuple[str, ...] = ()
+    """The machines, where the recipe names them."""
+    rendezvous_port: int = 29_400
+    restarts: int = 0
+    """Times that the job is started again after a process died."""
+
+    @property
+    def metrics(self) -> Path:
+        """The file that rank 0 appends its metrics to."""
+        return self.work / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The file for what the processes print."""
+        return self.work / "worker.log"
+
+    @property
+    def failures(self) -> Path:
+        """The folder where a process that fails leaves the reason; emptied before each start."""
+        return self.work / "failures"
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines that share the job."""
+        return max(1, len(self.hosts))
 
 
 def plan_launch(job: TrainingJob, placement: LauncherConfig) -> LaunchPlan:
-    """Write the job into its work folder and return what to start: the worker itself, or torchrun with several of them.
+    """Write the job into its work folder and return what to start: no more processes than a step has sequences.
 
     Raises ValueError when the global batch cannot be divided among the processes.
     """
+    placement = placement.for_batch(job.config.global_batch_sequences)
     job.config.micro_batches(placement.num_processes)
     path = job.work / "job.json"
     job.write(path)
-    threads = placement.threads or max(1, (os.cpu_count() or 1) // placement.num_processes)
+    on_one_machine = placement.num_processes // max(1, len(placement.hosts))
     root = str(Path(__file__).parents[2])
     env = {
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(placement.threads or max(1, (os.cpu_count() or 1) // on_one_machine)),
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TOKENIZERS_PARALLELISM": "false",
-        VARIABLE: "1",
+        "DS_ACCELERATOR": "cuda" if placement.num_gpus else "cpu",
+        orphans.VARIABLE: "1",
+        failures.VARIABLE: str((job.work / "failures").absolute()),
     }
     if not placement.num_gpus:
-        loopback = "lo" if sys.platform == "linux" else "lo0"
-        env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": loopback}
-    else:
-        env["DS_ACCELERATOR"] = "cuda"
-    command = ("-m", WORKER, str(path))
-    if placement.num_processes > 1:
-        command = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={placement.num_processes}", *command)
+        env["CUDA_VISIBLE_DEVICES"] = ""
+        if not placement.hosts:
+            env["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     return LaunchPlan(
         title=job.title,
-        argv=(sys.executable, *command),
+        argv=(sys.executable, "-m", WORKER, str(path.absolute())),
         env=env,
-        cwd=job.work,
-        metrics=job.metrics,
+        work=job.work,
+        num_processes=placement.num_processes,
         num_gpus=placement.num_gpus,
+        hosts=placement.hosts,
+        rendezvous_port=placement.rendezvous_port,
+        restarts=placement.restarts,
     )
 
 
-def run_local(plan: LaunchPlan, on_metrics: OnMetrics, log_path: Path, stop: Callable[[], bool] = lambda: False) -> None:
-    """Run a plan on this machine until it ends, calling ``on_metrics`` with each new line of its metrics.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One process that a launcher starts on this machine."""
 
-    What the processes print goes to ``log_path``. ``stop`` is asked several times a second. Whatever exception passes
-    through here (an interrupt, one of ``on_metrics``), the whole process group is ended first; and when this process is
-    killed, the kernel kills the children.
+    name: str
+    """For messages: ``rank 1``."""
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables on top of the plan's."""
+    tethered: bool = False
+    """Whether it ends what it started elsewhere when its standard input closes."""
 
-    Raises TrainingFailedError with the end of the log when the job fails, TrainingStoppedError after ``stop``.
+
+def run_local(
+    plan: LaunchPlan, on_metrics: OnMetrics, warn: Say = logger.warning, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Run a plan's processes on this machine, as :func:`run_members` says; several meet at a free port of the loopback.
+
+    Raises ValueError when the plan names other machines.
     """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    if plan.hosts:
+        raise ValueError("hosts: the torchrun launcher is for several machines; leave hosts empty to stay on this one")
+
+    def members(_: int) -> list[Member]:
+        if plan.num_processes == 1:
+            return [Member(name="the process", argv=plan.argv)]
+        shared = {"WORLD_SIZE": str(plan.num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        return [
+            Member(name=f"rank {rank}", argv=plan.argv, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(plan.num_processes)
+        ]
+
+    run_members(plan, members, on_metrics, warn, stop)
+
+
+def run_members(
+    plan: LaunchPlan,
+    members: Callable[[int], Sequence[Member]],
+    on_metrics: OnMetrics,
+    warn: Say,
+    stop: Callable[[], bool],
+    cause_in_log: Callable[[str], str | None] = lambda log: None,
+) -> None:
+    """Run the processes of a plan to their end, calling ``on_metrics`` with each new line of the metrics.
+
+    ``members`` gives the processes of an attempt, counted from 0. When one dies, the others are ended and all are started
+    again, up to ``plan.restarts`` times, each announced through ``warn``. ``stop`` is asked several times a second.
+    Whatever exception passes through here (an interrupt, one of ``on_metrics``), the processes and their groups are ended
+    first; and when this process is killed, the kernel kills its children. ``cause_in_log`` finds in the attempt's log what
+    the processes' ends do not tell.
+
+    Raises TrainingFailedError for a failure that another attempt would meet again, or when no restart is left;
+    TrainingStoppedError after ``stop``.
+    """
+    plan.work.mkdir(parents=True, exist_ok=True)
+    plan.log.write_bytes(b"")
     follower = MetricsFollower(plan.metrics)
+
+    def look() -> None:
+        for metrics in follower.new_lines():
+            on_metrics(metrics)
+        if stop():
+            raise TrainingStoppedError(f"{plan.title} was stopped; started again, it resumes from its last checkpoint")
+
+    attempt = 0
+    while ended := _attempt(plan, members(attempt), look, cause_in_log):
+        death, log = ended
+        if attempt == plan.restarts:
+            after = f" after {attempt} restart{'s' * (attempt > 1)}" if attempt else ""
+            end = "\n".join(log.splitlines()[-LAST_LINES:]) or "(nothing)"
+            raise TrainingFailedError(f"{plan.title} failed{after}: {death}; {plan.log} ends with:\n{end}")
+        attempt += 1
+        warn(f"{plan.title}: {death}; restart {attempt} of {plan.restarts} from the last checkpoint")
+
+
+def _attempt(
+    plan: LaunchPlan, members: Sequence[Member], look: Callable[[], None], cause_in_log: Callable[[str], str | None]
+) -> tuple[str, str] | None:
+    """Run the processes once, calling ``look`` now and then.
+
+    Returns which of them died of what, and what they had printed by then, or None when the job is done.
+    """
+    before = plan.log.stat().st_size
+    shutil.rmtree(plan.failures, ignore_errors=True)
+    plan.failures.mkdir(parents=True)
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for member in members:
+            processes[member.name] = _start(plan, member)
+        while not _over(processes):
+            look()
+            time.sleep(0.1)
+        look()
+        if not any(process.returncode for process in processes.values()):
+            return None
+        wait(processes.values(), LAST_WORDS)
+        codes = {name: process.returncode for name, process in processes.items()}
+        log = plan.log.read_bytes()[before:].decode(errors="replace")
+        left = failures.failures_in(plan.failures)
+    finally:
+        end_group(*processes.values())
+    if left and left[0].lasting:
+        raise TrainingFailedError(f"{plan.title} failed: {left[0].reason}")
+    return _death(codes, left, cause_in_log(log)), log
+
+
+def _start(plan: LaunchPlan, member: Member) -> subprocess.Popen[bytes]:
     parent = os.getpid()
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            plan.argv,
-            env={**os.environ, **plan.env},
-            cwd=plan.cwd,
-            stdin=subprocess.DEVNULL,
+    with plan.log.open("ab") as log:
+        return subprocess.Popen(
+            member.argv,
+            env={**os.environ, **plan.env, **member.env},
+            cwd=plan.work,
+            stdin=subprocess.PIPE if member.tethered else subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(parent),
-        )
-    try:
-        while not _ended(process, seconds=0.2):
-            for metrics in follower.new_lines():
-                on_metrics(metrics)
-            if stop():
-                raise TrainingStoppedError(f"{plan.title} was stopped; started again, it resumes from its last checkpoint")
-        for metrics in follower.new_lines():
-            on_metrics(metrics)
-    except BaseException:
-        end_group(process)
-        raise
-    if process.returncode:
-        raise TrainingFailedError(
-            f"{plan.title} failed ({_reason(process.returncode)}); {log_path} ends with:\n{_tail(log_path)}"
+            preexec_fn=lambda: orphans.die_with_parent(parent),
         )
 
 
-def end_group(process: subprocess.Popen[bytes], patience: float = 3.0) -> None:
-    """End a process and its group, asking ever less politely, and wait for it."""
-    for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, wish)
-        except ProcessLookupError:
-            break
-        if _ended(process, patience):
-            break
-    process.wait()
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # Members that outlived their leader.
-    except ProcessLookupError:
-        return
+def _over(processes: Mapping[str, subprocess.Popen[bytes]]) -> bool:
+    """Whether all have ended, or one of them badly."""
+    codes = [process.poll() for process in processes.values()]
+    return None not in codes or any(codes)
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _death(codes: Mapping[str, int | None], left: Sequence[failures.Failure], logged: str | None) -> str:
+    """Return which process died of what: a signal tells more than the errors of those that lost it."""
+    for name, code in codes.items():
+        if code is not None and code < 0:
+            return f"{name} died of {signal_name(-code)}"
+    if logged:
+        return logged
+    if left:
+        return f"rank {left[0].rank} died of {left[0].reason}"
+    name, code = next((name, code) for name, code in codes.items() if code)
+    return f"{name} ended with exit status {code}"
 
 
-def _reason(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    with path.open(errors="replace") as file:
-        return "".join(deque(file, lines)).rstrip() or "(nothing)"
+def _free_port() -> int:
+    """Return a port nobody listens at; should it be taken in the meantime, the restart finds another."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,11 +18,15 @@ from hephaestus_dag.models import folder_digest
 from hephaestus_dag.training import engine as deepspeed
 from hephaestus_dag.training.checkpoint import Checkpoint, Checkpoints
 from hephaestus_dag.training.config import ModelShape
+from hephaestus_dag.training.flops import flops_per_token, peak_flops
+from hephaestus_dag.training.guard import Guard
 from hephaestus_dag.training.heldout import HeldoutSet
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.metrics import MetricsFile, read_metrics
 from hephaestus_dag.training.model import TokenizerFolder, build_model, count_parameters, export_model, open_model
+from hephaestus_dag.training.output import timing, write_output
 from hephaestus_dag.training.schedule import learning_rate
+from hephaestus_dag.training.state import is_finite, load_state, save_state
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
     """Run a job to its end, write its output folder, and return its summary (rank 0; nothing elsewhere).
 
     Every process of the job calls it. Raises ValueError or FileNotFoundError before any work when the job cannot run,
-    FloatingPointError when the loss stops being finite.
+    FloatingPointError when training diverges and no checkpoint helps, OSError when the output cannot be written.
     """
     device = deepspeed.start_processes()
     return _Run(job, device).to_the_end()
@@ -50,6 +54,7 @@ class _Run:
     """One attempt at a job."""
 
     def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        self.started = time.perf_counter()
         self.job, self.config = job, job.config
         self.place = _Place(dist.get_rank(), dist.get_world_size(), device)
         self.micro, _ = self.config.micro_batches(self.place.world_size)
@@ -61,21 +66,31 @@ class _Run:
                 f"{self.config.global_batch_sequences}; raise its tokens or lower global_batch_sequences"
             )
         self.tokenizer = TokenizerFolder(job.tokenizer)
-        self.heldout = HeldoutSet(job.heldout, self.loader.sequence_length, self.config.evaluate_tokens, self.tokenizer)
+        self.heldout = HeldoutSet(
+            job.heldout,
+            self.loader.sequence_length,
+            self.config.evaluate_tokens,
+            self.tokenizer,
+            self.config.document_masking,
+        )
         self.checkpoints = Checkpoints(job.work / "checkpoints")
-        self.step = 0
+        self.step = self.updates = self.last_save = 0
+        """Global batches shown, updates that are in the weights, and the step at which a checkpoint was last due."""
+        self.guard = Guard(self.config.guard)
 
     def to_the_end(self) -> dict[str, Any]:
-        started = time.perf_counter()
         if isinstance(self.job.model, ModelShape):
             model = build_model(self.job.model, self.tokenizer, self.config.seed)
         else:
             model = open_model(self.job.model, self.tokenizer)
-        checkpoint = self._checkpoint()
+        self.flops_per_token = flops_per_token(model, self.loader.sequence_length)
+        self.peak, self.peak_from = peak_flops(self.place.device, self.config.dtype)
+        checkpoint = self._resumable()
         self.engine = deepspeed.start_engine(model, self.config, self.place.world_size)
         if checkpoint:
-            deepspeed.load_state(self.engine, checkpoint.folder)
-            self.step = checkpoint.step
+            self._take(checkpoint)
+            self.guard = Guard(self.config.guard, checkpoint.head["guard"])
+            self.step = self.last_save = checkpoint.step
         # Without a checkpoint nothing is kept, the evaluation at step 0 included: it is done again.
         kept_until = checkpoint.step if checkpoint else -1
         self.metrics = MetricsFile(self.job.metrics, kept_until) if self.place.rank == 0 else None
@@ -84,105 +99,158 @@ class _Run:
         while self.step < self.num_steps:
             self._one_step()
             last = self.step == self.num_steps
+            if self.guard.wants_rewind:
+                self._rewind(f"{self.guard.streak} steps in a row made no update")
             if last or (self.config.evaluate_every and self.step % self.config.evaluate_every == 0):
                 self._evaluate()
-            if last or self.step % self.config.checkpoint_every == 0:
-                self._save()
-        if self.metrics:
-            self.metrics.close()
+            self._save_if_due(last)
         weights = deepspeed.gathered_weights(self.engine)
-        return self._write_output(model, weights, time.perf_counter() - started) if self.place.rank == 0 else {}
+        return self._write_output(model, weights) if self.metrics else {}
 
     def _one_step(self) -> None:
-        """Show the model one global batch and update it."""
+        """Show the model one global batch and update it, unless the guard objects."""
         began = time.perf_counter()
         rate = learning_rate(self.step, self.num_steps, self.config)
-        total = torch.zeros((), device=self.place.device)
-        for tokens, weights in self._micro_batches():
-            loss = self.engine(tokens, weights)
+        totals = torch.zeros(2, device=self.place.device)
+        for tokens, weights, positions in self._micro_batches():
+            losses = self.engine(tokens, weights, positions)
             # The engine averages over processes, the weights already divide by the targets of all of them.
-            self.engine.backward(loss * self.place.world_size, scale_wrt_gas=False)
-            total += loss.detach()
+            self.engine.backward(losses[0] * self.place.world_size, scale_wrt_gas=False)
+            totals += torch.stack(losses).detach()
             if not self.engine.is_gradient_accumulation_boundary():
                 self.engine.step()
         if self.place.world_size > 1:
-            dist.all_reduce(total)
-        loss = total.item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"step {self.step + 1}: the loss is {loss}; lower learning_rate or look at the data")
-        norm = deepspeed.update(self.engine, self.config, rate)
+            dist.all_reduce(totals)
+        objective, loss = totals.tolist()
+        reason = self.guard.objection(loss if math.isfinite(objective) else objective)
+        norm = deepspeed.update(self.engine, self.config, rate, refuse=reason is not None)
+        if reason is None and not math.isfinite(norm):
+            reason = f"the norm of the gradient is {norm}"
+        self.guard.note(loss, reason)
+        self.updates += reason is None
         self.step += 1
-        num_tokens = self.config.global_batch_sequences * self.loader.sequence_length
+        if self.metrics:
+            self._note_step(time.perf_counter() - began, loss, rate, norm, reason)
+
+    def _note_step(self, seconds: float, loss: float, rate: float, norm: float, skipped: str | None) -> None:
+        size = self.config.global_batch_sequences
+        num_tokens = size * self.loader.sequence_length
+        speed = num_tokens / seconds
         self._note(
             tokens=self.step * num_tokens,
-            loss=loss,
+            loss=loss if math.isfinite(loss) else None,
             lr=rate,
-            grad_norm=norm,
-            tokens_per_second=round(num_tokens / (time.perf_counter() - began), 1),
+            grad_norm=norm if math.isfinite(norm) else None,
+            mix=self.loader.mix((self.step - 1) * size, size),
+            seconds=round(seconds, 6),
+            tokens_per_second=round(speed, 1),
+            mfu=round(speed * self.flops_per_token / self.peak / self.place.world_size, 4) if self.peak else None,
+            **({"skipped": skipped} if skipped else {}),
         )
+        if skipped:
+            logger.warning("%s: step %d makes no update: %s", self.job.title, self.step, skipped)
 
-    def _micro_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return this rank's tokens and weights of the step; the weights of all ranks sum to 1."""
+    def _micro_batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+        """Yield this rank's tokens, weights and positions of the step; the weights of all ranks sum to 1."""
         size = self.config.global_batch_sequences
         start = self.step * size
         first, count = self.loader.rank_slice(start, size, self.place.rank, self.place.world_size)
-        batch = self.loader.batch(first, count)
-        tokens = torch.from_numpy(batch.tokens)
+        batch = self.loader.batch(first, count, positions=self.config.document_masking)
         if batch.mask is None:
             weights = torch.full((count, self.loader.sequence_length), 1 / (size * self.loader.sequence_length))
         else:
             whole = batch.mask if count == size else self.loader.batch(start, size).mask
             assert whole is not None
             weights = torch.from_numpy(batch.mask).float() / max(1, int(whole.sum()))
-        device = self.place.device
-        return [
-            (tokens[at : at + self.micro].to(device), weights[at : at + self.micro].to(device))
-            for at in range(0, count, self.micro)
-        ]
+        tokens, device = torch.from_numpy(batch.tokens), self.place.device
+        positions = None if batch.positions is None else torch.from_numpy(batch.positions)
+        for at in range(0, count, self.micro):
+            part = slice(at, at + self.micro)
+            yield tokens[part].to(device), weights[part].to(device), None if positions is None else positions[part].to(device)
 
     def _evaluate(self) -> None:
+        """Score the held-out streams; a score that is not finite sends the run back to its checkpoint."""
+        began = time.perf_counter()
         scores = self.heldout.evaluate(self.engine, self.place.device, self.micro)
         for domain, score in scores.items():
             if not math.isfinite(score["loss"]):
-                raise FloatingPointError(f"step {self.step}: the held-out loss of {domain} is {score['loss']}; check the model")
+                problem = f"the held-out loss of {domain} is {score['loss']}"
+                if not self.step:
+                    raise FloatingPointError(f"step 0: {problem}; check the model")
+                self._rewind(problem)
+                return self._evaluate()
         logger.info("%s: step %d of %d, held-out %s", self.job.title, self.step, self.num_steps, scores)
-        self._note(heldout=scores)
+        self._note(heldout=scores, seconds=round(time.perf_counter() - began, 6))
+        return None
 
     def _note(self, **values: Any) -> None:
         if self.metrics:
             self.metrics.write({"step": self.step, **values})
 
+    def _save_if_due(self, last: bool) -> None:
+        """Write a checkpoint every so many steps and at the end; a streak of skipped steps puts it off."""
+        every = self.config.checkpoint_every
+        if not last and (self.guard.streak or self.step // every == self.last_save // every):
+            return
+        if not is_finite(self.engine):
+            self._rewind("the weights are not finite")
+        self.last_save = self.step
+        if not self.guard.streak:
+            self._save()
+
     def _save(self) -> None:
-        """Write a checkpoint; all ranks write, rank 0 commits."""
-        deepspeed.save_state(self.engine, self.checkpoints.staging(self.step))
-        if self.metrics:
-            self.metrics.flush()
-            self.checkpoints.commit(self.step, self.head)
-        dist.barrier()
+        """Write a checkpoint; when a disk refuses, training goes on and the earlier ones stay."""
+        refusal: list[str | None] = [None]
+        try:
+            files = save_state(self.engine, self.checkpoints.staging(self.step))
+            if self.metrics:
+                self.metrics.flush()
+                head = {"job": self.identity, "updates": self.updates, "guard": self.guard.state}
+                self.checkpoints.commit(self.step, head, files)
+        except OSError as error:
+            refusal = [error.strerror or str(error)]
+        dist.broadcast_object_list(refusal)
+        if refusal[0] and self.metrics:
+            self.checkpoints.clear()
+            logger.warning("%s: the checkpoint of step %d failed: %s", self.job.title, self.step, refusal[0])
+            self._note(checkpoint_failed=refusal[0])
 
-    def _checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint to resume from, the same on every rank.
+    def _rewind(self, problem: str) -> None:
+        """Go back to the newest checkpoint's weights, and on with the data. Raises FloatingPointError when that cannot be."""
+        checkpoint = self._newest()
+        allowed = self.config.guard.max_rewinds
+        if checkpoint is None or self.guard.rewinds >= allowed:
+            past = f"the job has gone back to a checkpoint {allowed} times" if checkpoint else "there is no checkpoint yet"
+            raise FloatingPointError(
+                f"step {self.step}: {problem}, and {past}; lower learning_rate, look at the data of these steps, or "
+                f"raise {'guard.max_rewinds' if checkpoint else 'guard.skips_before_rewind'} or guard.sigmas"
+            )
+        self.guard.rewound(self.updates - checkpoint.head["updates"], checkpoint.head["guard"])
+        self._take(checkpoint)
+        logger.warning("%s: step %d: %s; back to step %d", self.job.title, self.step, problem, checkpoint.step)
+        self._note(rewound_to=checkpoint.step)
 
-        Raises ValueError when the work folder is another job's, or was written by another number of processes.
-        """
-        found: list[Any] = [None]
+    def _take(self, checkpoint: Checkpoint) -> None:
+        """Take a checkpoint's weights and moments."""
+        self.updates = checkpoint.head["updates"]
+        load_state(self.engine, checkpoint.folder, self.updates)
+
+    def _newest(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint, the same on every rank."""
+        found: list[Any] = [self.checkpoints.newest() if self.place.rank == 0 else None]
+        dist.broadcast_object_list(found)
+        return found[0]
+
+    def _resumable(self) -> Checkpoint | None:
+        """Return the checkpoint to resume from. Raises ValueError when the work folder is another job's."""
+        self.identity = self._identity()
         if self.place.rank == 0:
             self.checkpoints.clear()
-            self.head = {"job": self._identity(), "world_size": self.place.world_size}
-            found = [self.checkpoints.newest()]
-        dist.broadcast_object_list(found)
-        checkpoint: Checkpoint | None = found[0]
-        if checkpoint is None:
-            return None
-        if self.place.rank == 0 and checkpoint.head["job"] != self.head["job"]:
+        checkpoint = self._newest()
+        if checkpoint and checkpoint.head["job"] != self.identity:
             raise ValueError(f"work: {self.job.work} holds checkpoints of another job; give an empty folder, or delete it")
-        before = checkpoint.head["world_size"]
-        if self.config.zero_stage and before != self.place.world_size:
-            raise ValueError(
-                f"the checkpoint of step {checkpoint.step} is divided among {before} processes (ZeRO stage "
-                f"{self.config.zero_stage}), not {self.place.world_size}; resume with {before}, or delete {self.job.work}"
-            )
-        logger.info("resuming %s from step %d", self.job.title, checkpoint.step)
+        if checkpoint:
+            logger.info("resuming %s from step %d", self.job.title, checkpoint.step)
         return checkpoint
 
     def _identity(self) -> str:
@@ -196,35 +264,32 @@ class _Run:
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
-    def _write_output(self, model: Any, weights: dict[str, torch.Tensor], seconds: float) -> dict[str, Any]:
-        from hephaestus_dag.training.figure import draw_loss
-
-        output: Path = self.job.output
-        output.mkdir(parents=True, exist_ok=True)
-        export_model(model, weights, self.tokenizer, output / "model")
+    def _write_output(self, model: Any, weights: dict[str, torch.Tensor]) -> dict[str, Any]:
+        assert self.metrics
+        self.metrics.close()
         lines = read_metrics(self.job.metrics)
-        speeds = [line.pop("tokens_per_second") for line in lines if "loss" in line]
-        # What a clock said stays out of the output: the same job gives the same bytes.
-        (output / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        steps = [line for line in lines if "loss" in line]
-        scores = [line["heldout"] for line in lines if "heldout" in line]
-        closing = steps[-max(1, len(steps) // 20) :]
-        summary = {
+        facts = {
             "title": self.job.title,
             "steps": self.num_steps,
-            "tokens": steps[-1]["tokens"],
             "sequences": self.num_steps * self.config.global_batch_sequences,
             "sequence_length": self.loader.sequence_length,
             "mixture": self.loader.fingerprint,
             "parameters": asdict(count_parameters(model)),
-            "loss": math.fsum(line["loss"] for line in closing) / len(closing),
-            "heldout_before": scores[0],
-            "heldout": scores[-1],
+            "flops_per_token": self.flops_per_token,
+            "skipped_steps": self.guard.skipped,
+            "rewinds": self.guard.rewinds,
+            "rewound_steps": self.guard.rewound_steps,
             "heldout_targets": self.heldout.targets,
             "heldout_bytes": self.heldout.bytes,
         }
-        (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        timing = {"tokens_per_second": median(speeds), "seconds": round(seconds, 1), "world_size": self.place.world_size}
-        self.job.timing.write_text(json.dumps(timing) + "\n")
-        draw_loss(lines, self.job.title, output / "loss.png")
+        summary = write_output(self.job.output, lines, facts, partial(export_model, model, weights, self.tokenizer))
+        spent = {
+            "peak_flops": self.peak,
+            "peak_from": self.peak_from,
+            "seconds": round(self.metrics.seconds + time.perf_counter() - self.started, 1),
+            "world_size": self.place.world_size,
+            "device": self.place.device.type,
+            "attempts": self.metrics.attempts,
+        }
+        self.job.timing.write_text(json.dumps(timing(lines, spent)) + "\n")
         return summary

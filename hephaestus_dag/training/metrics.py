@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object for each step and for each held-out evaluation, in order."""
+"""metrics.jsonl: one JSON object for each step, held-out evaluation, rewind and failed checkpoint, in order."""
 
 import json
 import os
@@ -7,27 +7,41 @@ from typing import Any
 
 
 class MetricsFile:
-    """Appends to a metrics file. Opening it keeps the lines up to a step, and drops what an interrupted attempt did after."""
+    """Appends to a metrics file. Opening it keeps the lines up to a step, and drops what an interrupted attempt did after.
+
+    A full disk delays lines, it does not lose them or end the run.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
-        kept = [line for line in read_metrics(path) if line["step"] <= step]
+        before = read_metrics(path)
+        self.kept = [line for line in before if line["step"] <= step]
+        """The lines of earlier attempts."""
+        self.attempts, self.seconds = _attempts(path, before, self.kept)
+        """Attempts at the job, this one included, and what the earlier ones took, as far as their lines say."""
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
-        fresh.write_text("".join(_line(values) for values in kept))
+        fresh.write_text("".join(map(_line, self.kept)))
+        self._file = os.open(fresh, os.O_WRONLY | os.O_APPEND)
         fresh.replace(path)  # A new file: whoever follows the old one sees that it ended.
-        self._file = path.open("a", buffering=1)
+        self._waiting = b""
 
     def write(self, values: dict[str, Any]) -> None:
         """Append one line."""
-        self._file.write(_line(values))
+        self._waiting += _line(values).encode()
+        try:
+            self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+        except OSError:  # The next line tries again.
+            return
 
     def flush(self) -> None:
-        """Make the lines durable."""
-        os.fsync(self._file.fileno())
+        """Make the lines durable. Raises OSError when the disk refuses."""
+        while self._waiting:
+            self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+        os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._file)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -39,6 +53,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 break
             found.append(json.loads(line))
     return found
+
+
+def _attempts(path: Path, before: list[dict[str, Any]], kept: list[dict[str, Any]]) -> tuple[int, float]:
+    """Count an attempt in ``attempts.json`` beside the metrics, which remembers the time of lines that were dropped."""
+    ledger = path.with_name("attempts.json")
+    known = json.loads(ledger.read_text()) if ledger.is_file() else {"attempts": 0, "lost_seconds": 0.0}
+    spent, useful = (sum(line.get("seconds", 0.0) for line in lines) for lines in (before, kept))
+    known = {"attempts": known["attempts"] + 1, "lost_seconds": known["lost_seconds"] + spent - useful}
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    fresh = ledger.with_suffix(".new")
+    fresh.write_text(json.dumps(known) + "\n")
+    fresh.replace(ledger)
+    return known["attempts"], known["lost_seconds"] + useful
 
 
 def _line(values: dict[str, Any]) -> str:

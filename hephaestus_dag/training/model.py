@@ -83,7 +83,7 @@ def build_model(shape: ModelShape, tokenizer: TokenizerFolder, seed: int) -> Any
 
 
 def open_model(folder: Path, tokenizer: TokenizerFolder) -> Any:
-    """Return the model of a Hugging Face folder in float32. Only safetensors are read.
+    """Return the model of a Hugging Face folder in float32, whatever its weights are stored in. Only safetensors are read.
 
     Raises FileNotFoundError when it is not a model folder, ValueError when it does not fit the tokenizer or computes its
     logits in another way than ``head @ hidden``.
@@ -102,7 +102,7 @@ def open_model(folder: Path, tokenizer: TokenizerFolder) -> Any:
         folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
     )
     head = model.get_output_embeddings()
-    if head is None or getattr(head, "bias", None) is not None or described.get("final_logit_softcapping"):
+    if head is None or not _has_plain_head(model):
         raise ValueError(f"model: {folder} ({described.get('model_type')}) has no plain output head; choose a LLaMA-like model")
     if tokenizer.vocab_size > head.weight.shape[0]:
         raise ValueError(
@@ -114,6 +114,15 @@ def open_model(folder: Path, tokenizer: TokenizerFolder) -> Any:
     return model
 
 
+def _has_plain_head(model: Any) -> bool:
+    """Whether logits are products of output embeddings and last hidden states, without bias, cap or scale."""
+    tokens = torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad():
+        hidden = model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+        plain = hidden @ model.get_output_embeddings().weight.T
+        return torch.allclose(model(input_ids=tokens, use_cache=False).logits, plain, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
 def count_parameters(model: Any) -> ParameterCount:
     """Count weights; a shared embedding counts once."""
     size = {id(p): getattr(p, "ds_numel", p.numel()) for p in model.parameters()}
@@ -123,12 +132,22 @@ def count_parameters(model: Any) -> ParameterCount:
 
 
 def export_model(model: Any, weights: dict[str, Tensor], tokenizer: TokenizerFolder, folder: Path) -> None:
-    """Write a Hugging Face folder: configuration, the given weights as safetensors, and the tokenizer's own files."""
+    """Write a Hugging Face folder: configuration, the given weights as safetensors, and the tokenizer's own files.
+
+    Raises ValueError, before anything is written, when a weight is not finite.
+    """
+    spoilt = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    if spoilt:
+        raise ValueError(f"{len(spoilt)} weights are not finite, {spoilt[0]} first; lower learning_rate, or train in float32")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("bos", "eos", "pad"):
-        if getattr(model.generation_config, f"{name}_token_id") is None:
-            setattr(model.generation_config, f"{name}_token_id", tokenizer.special_id(name))
     model.save_pretrained(folder, state_dict=weights)
+    # Completed as a file: transformers saves a published configuration that it calls invalid only while nothing changed it.
+    path = folder / "generation_config.json"
+    generation = json.loads(path.read_text())
+    for name in ("bos", "eos", "pad"):
+        if generation.get(f"{name}_token_id") is None and tokenizer.special_id(name) is not None:
+            generation[f"{name}_token_id"] = tokenizer.special_id(name)
+    path.write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
     drop_machine_paths(folder)
     for path in sorted({path for pattern in TOKENIZER_FILES for path in tokenizer.folder.glob(pattern) if path.is_file()}):
         shutil.copyfile(path, folder / path.name)

@@ -53,6 +53,8 @@ def made_build(tmp_path: Path, **inputs: Path) -> Build:
         earlier=list,
         cache=tmp_path,
         log=lambda line: None,
+        warn=lambda line: None,
+        observe=lambda values, texts: None,
         resources=None,
     )
 
@@ -82,7 +84,7 @@ MIXTURE = MixtureConfig(
 
 @pytest.mark.parametrize(("planted", "expected"), [("", []), (QUESTION, ["no_benchmark_text_in_training_data"])])
 def test_planted_benchmark_text_fails_the_mixture(tmp_path: Path, planted: str, expected: list[str]) -> None:
-    report = mixture.plan(corpus(tmp_path, planted), MIXTURE, ["tokenized_seed"], "test", {})
+    report = mixture.plan(corpus(tmp_path, planted), MIXTURE, ["tokenized_seed"], "test")
     assert failed(report) == expected
     if planted:
         assert "bfcl/simple_1" in report.checks[1].detail
@@ -91,12 +93,12 @@ def test_planted_benchmark_text_fails_the_mixture(tmp_path: Path, planted: str, 
 def test_a_mixture_off_its_shares_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hephaestus_dag.mixture import plan as planning
 
-    def lopsided(weights, steps: int) -> np.ndarray:
-        return np.zeros(steps, np.uint16)
+    def lopsided(places: np.ndarray, weights: list) -> list[np.ndarray]:
+        return [places, *(places[:0] for _ in weights[1:])]
 
     build = corpus(tmp_path)
-    monkeypatch.setattr(planning, "apportion", lopsided)
-    assert failed(mixture.plan(build, MIXTURE, ["tokenized_seed"], "test", {})) == ["mixture_meets_its_budget"]
+    monkeypatch.setattr(planning, "share_out", lopsided)
+    assert failed(mixture.plan(build, MIXTURE, ["tokenized_seed"], "test")) == ["mixture_meets_its_budget"]
     assert len(np.load(build.folder / "sequences.npy")) == 40
     assert ROW.names == ("stream", "offset")
 
@@ -164,9 +166,10 @@ def test_a_corpus_of_which_nothing_is_left_fails_its_checks_and_says_why(tmp_pat
 def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     before = {domain: {"loss": 2.0, "bits_per_byte": 2.0} for domain in ("agent", "code", "text")}
     after = {**before, "text": {"loss": text_after, "bits_per_byte": text_after}}
-    clock = {"tokens_per_second": 1.0, "seconds": 48.0, "world_size": 1}
-    counts = {"steps": 3, "tokens": 48, "parameters": {"total": 10, "non_embedding": 4}}
-    return {**clock, **counts, "loss": loss, "heldout_before": before, "heldout": after}
+    clock = {"tokens_per_second": 1.0, "seconds": 48.0, "world_size": 2, "attempts": 1, "mfu": None, "device": "cuda"}
+    counts = {"steps": 3, "tokens": 48, "parameters": {"total": 10, "non_embedding": 4}, "skipped_steps": 0, "rewinds": 0}
+    flops = {"flops_per_token": 60.0, "peak_from": "no peak of this GPU is known here"}
+    return {**clock, **counts, **flops, "loss": loss, "heldout_before": before, "heldout": after, "mix": {"agent": 48}}
 
 
 @pytest.mark.parametrize(
@@ -180,4 +183,9 @@ def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     ],
 )
 def test_training_checks(tmp_path: Path, result: dict, expected: list[str]) -> None:
-    assert failed(training.training_report(made_build(tmp_path), result)) == expected
+    (tmp_path / "mixture.json").write_text('{"sources": [{"source": "aws", "tokens": 48}]}')
+    report = training.training_report(made_build(tmp_path), tmp_path, result)
+    assert failed(report) == expected
+    assert report.figures["MFU"] == "unknown: no peak of this GPU is known here"
+    assert report.figures["GPU hours"] == pytest.approx(2 * 48 / 3600, rel=1e-3)
+    assert report.tables["tokens by source"] == [{"source": "aws", "tokens": 48}]

@@ -124,6 +124,7 @@ def test_a_variant_without_retrieval_hangs_on_nothing_of_the_web(laptop: Graph) 
         f"without_retrieval/{name}"
         for name in (
             "mixed_corpus",
+            "seed_mixture",
             "stage1_checkpoint",
             "stage2_checkpoint",
             "stage3_checkpoint",
@@ -141,6 +142,14 @@ def test_a_variant_without_filter_takes_all_that_was_retrieved() -> None:
     assert "without_filter/tokenized_web" in graph.parents("without_filter/mixed_corpus")
     assert graph.ancestors("without_filter/stage3_checkpoint").isdisjoint(GROUPS["quality"])
     assert graph.parents("raw_short/bfcl_scores") == {"without_filter/stage1_checkpoint", "benchmark_items"}
+
+
+def test_stage_2_shares_one_mixture_where_it_shows_nothing_of_stage_1_again(laptop: Graph) -> None:
+    assert laptop.parents("seed_mixture") >= {"mixed_corpus", "tokenized_web"}
+    graph = Graph(recipe(mixture__stage2_replay=0, variants__without_retrieval={"web": "none"}))
+    assert graph.ancestors("seed_mixture").isdisjoint(WEB)
+    for variant in ("hephaestus", "without_retrieval"):
+        assert "seed_mixture" in graph.parents(f"{variant}/stage2_checkpoint")
 
 
 def test_a_variant_may_have_any_name_that_the_recipe_allows() -> None:
@@ -196,13 +205,18 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
         ("web_retrieval__retrieval__num_queries", 100, "seed_queries"),
         ("web_retrieval__retrieval__index", {"min_recall": 0.8}, "web_index"),
         ("quality__filter__keep_share", 0.5, "filtered_web"),
-        ("seed_corpus__code_documents", [{**RAW["seed_corpus"]["code_documents"][0], "weight": 2}], "tokenized_seed"),
-        ("web_retrieval__web_corpus", [{**WEB_SOURCES[0], "weight": 2}, *WEB_SOURCES[1:]], "tokenized_web"),
+        (
+            "seed_corpus__code_documents",
+            [{**RAW["seed_corpus"]["code_documents"][0], "weight": 2}],
+            "backbone mixed_corpus proxy_runs",
+        ),
+        ("web_retrieval__web_corpus", [{**WEB_SOURCES[0], "weight": 2}, *WEB_SOURCES[1:]], "mixed_corpus proxy_runs"),
         ("seed_corpus__text_documents", RAW["seed_corpus"]["text_documents"][::-1], "text_documents"),
         ("web_retrieval__web_corpus", WEB_SOURCES[::-1], "web_corpus"),
         ("evaluation__kept_out", RAW["evaluation"]["kept_out"][::-1], "benchmark_items"),
         ("mixture__agent_ratio", 0.4, "mixed_corpus"),
         ("mixture__stage2_tokens", 100_000, "seed_mixture"),
+        ("mixture__stage2_replay", 0.2, "seed_mixture"),
         ("mixture__instruction__num_examples", 500, "instruction_corpus"),
         ("scaling_law__fit__max_interval_width", 0.3, "fitted_power_law"),
         ("training__backbone__tokens", 300_000, "backbone"),
@@ -283,6 +297,8 @@ def test_jobs_and_schedule(laptop: Graph) -> None:
         ("filtered_web", "kept_share_is_plausible", True),
         ("filtered_web", "planted_agent_pages_come_through", True),
         ("filtered_web", "planted_junk_is_kept_out", True),
+        ("tokenized_seed", "documents_begin_and_end_as_the_backbone_wants", True),
+        ("tokenized_web", "documents_begin_and_end_as_the_backbone_wants", True),
         ("mixed_corpus", "mixture_meets_its_budget", True),
         ("mixed_corpus", "no_benchmark_text_in_training_data", True),
         ("seed_mixture", "no_benchmark_text_in_training_data", True),

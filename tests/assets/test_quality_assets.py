@@ -54,7 +54,14 @@ def write_inputs(folder: Path) -> dict[str, Artifact]:
 @pytest.mark.parametrize(("domains", "count"), [(["agent"], 90), (["agent", "code"], 180)])
 def test_the_classifier_learns_from_the_domains_that_search(tmp_path: Path, domains: list[Domain], count: int) -> None:
     chosen = recipe(web_retrieval__retrieval__query_domains=domains, quality__classifier={"search": {"trials": 0}})
-    options: dict[str, Any] = {"earlier": list, "cache": tmp_path, "log": print, "resources": None}
+    options: dict[str, Any] = {
+        "earlier": list,
+        "cache": tmp_path,
+        "log": print,
+        "warn": print,
+        "observe": print,
+        "resources": None,
+    }
     build = Build(
         key="quality_classifier",
         recipe=chosen,

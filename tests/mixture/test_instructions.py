@@ -1,4 +1,6 @@
 import hashlib
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,14 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from mixture_corpus import STORE, write_documents
 
 from hephaestus_dag.documents import DocumentWriter
-from hephaestus_dag.mixture.chat import ChatRenderer, render_chat, system_prompt
+from hephaestus_dag.mixture.chat import render_chat, system_prompt
 from hephaestus_dag.mixture.config import Component, InstructionConfig, MixtureConfig
 from hephaestus_dag.mixture.instructions import build_instructions, plan_instructions
 from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.mixture.plan import plan_mixture
 from hephaestus_dag.mixture.store import MixtureError, TokenStore
+from hephaestus_dag.mixture.tokenise import tokenise_documents
 from hephaestus_dag.mixture.tokenizer import load_tokenizer
 from hephaestus_dag.trajectories import Call, Message, Trajectory, write_trajectories
 
@@ -110,16 +114,6 @@ def test_an_own_system_message_follows_the_tools(tokenizer) -> None:
     assert f"{system_prompt([tool('weather')])}\n\nBe brief.<|im_end|>" in tokenizer.decode(tokens)
 
 
-def test_unfit_templates_are_refused(tokenizer_folder: Path) -> None:
-    tokenizer = load_tokenizer(tokenizer_folder)
-    tokenizer.chat_template = "{% for m in messages if m.role != 'tool' %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
-    with pytest.raises(ValueError, match="does not show the turns"):
-        ChatRenderer(tokenizer)(CHAT, [])
-    tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="no chat_template"):
-        ChatRenderer(tokenizer)
-
-
 def test_packed_sequences_hold_whole_examples_and_a_mask_apart_from_padding(
     trajectories: Path, tokenizer_folder: Path, tokenizer, tmp_path: Path
 ) -> None:
@@ -187,6 +181,29 @@ def test_a_plan_of_instructions_shows_them_as_often_as_asked(
     assert len(set(offsets)) == min(unique, len(offsets))
 
 
+def test_instructions_and_documents_of_one_tokenizer_mix(trajectories: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    write_documents(tmp_path / "documents", count=120, domains=("text",))
+    store = tmp_path / "texts"
+    tokenise_documents(tmp_path / "documents", tokenizer_folder, store, STORE)
+    config = InstructionConfig(num_examples=30, sequence_length=LENGTH, heldout_share=0)
+    build_instructions([trajectories], tokenizer_folder, tmp_path / "store", config)
+    components = (Component(domain="instruction", share=0.75), Component(domain="text", share=0.25))
+    plan = MixtureConfig(tokens=8 * LENGTH, sequence_length=LENGTH, components=components, max_epochs=9)
+    figures = plan_mixture(plan, [tmp_path / "store", store], tmp_path / "mixture")
+    sources = {(row["domain"], row["source"]): row for row in figures["sources"]}
+    assert 0 < sources["instruction", "test"]["tokens"] < 6 * LENGTH == figures["components"]["instruction"]["tokens"]
+    loader = MixtureLoader(tmp_path / "mixture", [store, tmp_path / "store"])
+    batch = loader.batch(0, 8, positions=True)
+    assert batch.mask is not None
+    assert batch.positions is not None
+    for row in range(8):
+        spans = loader.documents_of(row)
+        borders = {span.position for span in spans} | {span.position + span.length for span in spans}
+        begins = np.flatnonzero(batch.positions[row] == 0).tolist()
+        assert set(begins) == {0, *(border for border in borders if border < LENGTH)}
+        assert batch.mask[row].all() == (loader.streams[batch.streams[row]]["domain"] == "text")
+
+
 def test_instructions_that_are_all_held_out_cannot_be_planned(
     trajectories: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
@@ -204,14 +221,64 @@ def test_the_share_is_kept_when_one_kind_runs_out(trajectories: Path, tokenizer_
     assert figures["recorded"] in (4, 5, 6)
 
 
-def test_long_examples_lose_uncalled_tools_only(tokenizer_folder: Path, tokenizer, tmp_path: Path) -> None:
-    write_trajectories(tmp_path / "trajectories.parquet", [trajectory(1, words=5_000)])
-    config = InstructionConfig(num_examples=1, sequence_length=LENGTH, synthetic_share=0, heldout_share=0)
+def long_chat(turns: int = 6) -> Trajectory:
+    """Requests, each with a call, its result and a reply; the second reply is not trained."""
+    messages: list[Message] = []
+    for number in range(turns):
+        call = Call(name="weather", arguments={"city": f"city {number}"})
+        messages += [
+            Message(role="user", content=f"request {number}" + " river" * 20),
+            Message(role="assistant", calls=(call,)),
+            Message(role="tool", content=f"result {number}"),
+            Message(role="assistant", content=f"reply {number}", loss=number != 1),
+        ]
+    return Trajectory(
+        messages=tuple(messages), tools=(tool("list"), tool("weather")), source="test", origin="long", license="Apache-2.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "last"), [(2, "city 0"), (4, "reply 0"), (6, "city 1"), (10, "city 2"), (12, "reply 2"), (24, "reply 5")]
+)
+def test_a_long_conversation_ends_with_the_last_trained_reply_that_fits(
+    tokenizer_folder: Path, tokenizer, tmp_path: Path, kept: int, last: str
+) -> None:
+    chat = long_chat()
+    write_trajectories(tmp_path / "trajectories.parquet", [chat])
+    size = len(render_chat(chat.messages[:kept], chat.tools, tokenizer)[0])
+    # One token less than the next trained reply needs, and exactly as many as this one does.
+    upper = {2: 4, 4: 6, 6: 10, 10: 12, 12: 14}.get(kept)
+    most = len(render_chat(chat.messages[:upper], chat.tools, tokenizer)[0]) - 1 if upper else size
+    for length in (size, most):
+        config = InstructionConfig(num_examples=1, sequence_length=length, synthetic_share=0, heldout_share=0)
+        figures = build_instructions([tmp_path], tokenizer_folder, tmp_path / str(length), config)
+        store = TokenStore(tmp_path / str(length))
+        (row,) = store.ledger.to_pylist()
+        assert row["source"] == "test"
+        assert row["length"] == size
+        tokens, mask = store.tokens("instruction")[: row["length"]], store.mask("instruction")
+        assert mask is not None
+        assert last in tokenizer.decode(tokens[mask[: row["length"]] == 1]).split("<|im_end|>")[-2]
+        text = tokenizer.decode(tokens)
+        assert text.count('"name": ') == len(chat.tools)
+        assert "reply 1" not in tokenizer.decode(tokens[mask[: row["length"]] == 1])
+        assert (figures["truncated"], figures["dropped_turns"], figures["dropped_tools"]) == (kept < 24, 24 - kept, 0)
+        said = [m.content or m.calls[0].as_python() for m in chat.messages[:kept] if m.loss]
+        calls = sum(len(f"[{words}]") if words.startswith("weather(") else len(words) for words in said)
+        assert store.streams["instruction"].bytes == calls
+
+
+def test_schemas_are_left_out_only_when_the_first_reply_does_not_fit(tokenizer_folder: Path, tokenizer, tmp_path: Path) -> None:
+    chat = replace(long_chat(), tools=(tool("weather", 40), tool("list", 40), tool("of", 40), tool("names", 40)))
+    write_trajectories(tmp_path / "trajectories.parquet", [chat])
+    size = len(render_chat(chat.messages[:2], (chat.tools[0], *chat.tools[2:]), tokenizer)[0])
+    config = InstructionConfig(num_examples=1, sequence_length=size, synthetic_share=0, heldout_share=0)
     figures = build_instructions([tmp_path], tokenizer_folder, tmp_path / "store", config)
-    assert figures["dropped_tools"] == 1
+    assert (figures["truncated"], figures["dropped_turns"], figures["dropped_tools"]) == (1, 22, 1)
     text = tokenizer.decode(TokenStore(tmp_path / "store").tokens("instruction"))
-    assert '"name": "weather"' in text
     assert '"name": "list"' not in text
+    assert all(f'"name": "{name}"' in text for name in ("of", "weather", "names"))
+    assert "[weather(city='city 0')]" in text
 
 
 def test_what_cannot_become_an_example_is_set_aside_with_its_reason(tokenizer_folder: Path, tmp_path: Path) -> None:
@@ -237,7 +304,7 @@ def test_what_cannot_become_an_example_is_set_aside_with_its_reason(tokenizer_fo
     reasons = sorted(pq.read_table(tmp_path / "store" / "rejects.parquet")["reason"].to_pylist())
     assert figures["rejected"] == len(reasons) == 4
     assert reasons[:2] == ["no Python call: get weather", "no assistant turn"]
-    assert reasons[2].startswith("too long: ")
+    assert re.fullmatch(r"too long: \d+ tokens to the first reply with the called tools alone, more than .* 1900", reasons[2])
     assert reasons[3] == "undeclared tool: missing is called, which is not among its tools"
     assert figures["set_aside"] == dict.fromkeys(["no Python call", "no assistant turn", "too long", "undeclared tool"], 1)
 
@@ -273,6 +340,19 @@ def test_trajectories_that_curation_removed_stay_out(tokenizer_folder: Path, tmp
     config = InstructionConfig(num_examples=9, sequence_length=LENGTH, synthetic_share=0)
     build_instructions([tmp_path], tokenizer_folder, tmp_path / "store", config, [tmp_path / "curated"])
     assert TokenStore(tmp_path / "store").ledger["document_id"].to_pylist() == [kept.to_document().id]
+
+
+def test_recorded_examples_come_from_the_named_sources_alone(tokenizer_folder: Path, tmp_path: Path) -> None:
+    made = [replace(trajectory(n, synthetic=n > 7), source="chats" if n % 2 else "agents") for n in range(10)]
+    write_trajectories(tmp_path / "trajectories.parquet", made)
+    config = InstructionConfig(num_examples=4, sequence_length=LENGTH, sources=("chats",))
+    figures = build_instructions([tmp_path], tokenizer_folder, tmp_path / "store", config)
+    assert (figures["recorded"], figures["synthetic"]) == (2, 2)
+    sources = dict.fromkeys(TokenStore(tmp_path / "store").ledger["source"].to_pylist())
+    assert sources.keys() == {"chats", "agents"}
+    config = config.model_copy(update={"synthetic_share": 0})
+    build_instructions([tmp_path], tokenizer_folder, tmp_path / "recorded", config)
+    assert set(TokenStore(tmp_path / "recorded").ledger["source"].to_pylist()) == {"chats"}
 
 
 def test_no_example_at_all_is_an_error(tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -109,12 +109,33 @@ def test_a_document_resolves_to_the_rows_that_show_it(loader: MixtureLoader) -> 
     assert loader.rows_of("0" * 32) == []
 
 
-def test_other_stores_than_the_planned_ones_are_refused(
-    planned: Path, store: Path, tokenizer_folder: Path, tmp_path: Path
+def test_stores_are_found_in_any_order_and_a_missing_one_is_named(
+    planned: Path, store: Path, loader: MixtureLoader, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     write_documents(tmp_path / "documents", seed=9)
     tokenise_documents(tmp_path / "documents", tokenizer_folder, tmp_path / "store", STORE)
-    with pytest.raises(MixtureError, match="not the token store that"):
+    with pytest.raises(MixtureError, match=r"planned over the token store .* is none of .*/store \([0-9a-f]{12}\); give that"):
         MixtureLoader(planned, [tmp_path / "store"])
-    with pytest.raises(MixtureError, match="planned over 1 token stores, 2 were given"):
-        MixtureLoader(planned, [store, store])
+    again = MixtureLoader(planned, [tmp_path / "store", store, store])
+    assert np.array_equal(again.batch(7, 9).tokens, loader.batch(7, 9).tokens)
+
+
+def test_a_step_s_mix_is_told(loader: MixtureLoader) -> None:
+    assert loader.component_names == ["agent", "code", "text"]
+    assert loader.mix(0, 50) == {"agent": 18, "code": 15, "text": 17}
+    assert sum(loader.mix(3, 8).values()) == 8
+    with pytest.raises(IndexError):
+        loader.mix(SEQUENCES - 1, 2)
+
+
+def test_positions_restart_at_each_document(loader: MixtureLoader, tokenizer_folder: Path) -> None:
+    end = load_tokenizer(tokenizer_folder).eos_token_id
+    batch = loader.batch(0, SEQUENCES, positions=True)
+    assert batch.positions is not None
+    assert batch.positions.dtype == np.int64
+    for tokens, positions in zip(batch.tokens[:, :-1], batch.positions, strict=True):
+        expected = 0
+        for token, position in zip(tokens, positions, strict=True):
+            assert position == expected
+            expected = 0 if token == end else expected + 1
+    assert loader.batch(0, 2).positions is None

@@ -1,4 +1,5 @@
 import hashlib
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -6,31 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mixture_stores import mixture, numbered_store
 
-from hephaestus_dag.documents import Document, DocumentWriter
-from hephaestus_dag.mixture.config import Component, MixtureConfig, TokenStoreConfig
+from hephaestus_dag.mixture.apportion import apportion
+from hephaestus_dag.mixture.config import MixtureConfig
 from hephaestus_dag.mixture.figure import mixture_figure
 from hephaestus_dag.mixture.loader import MixtureLoader
-from hephaestus_dag.mixture.plan import apportion, plan_mixture
+from hephaestus_dag.mixture.plan import plan_mixture
 from hephaestus_dag.mixture.store import MixtureError, StreamWriter, write_store
-from hephaestus_dag.mixture.tokenise import tokenise_documents
-
-
-def numbered_store(folder: Path, tokens: dict[str, int], vocab_size: int = 100_000) -> Path:
-    """A store whose token values say where they stand, so that a window can be recognised."""
-    writers = []
-    for number, (domain, count) in enumerate(tokens.items()):
-        writer = StreamWriter(folder, domain, "train", np.dtype("<u4"))
-        writer.record(hashlib.md5(domain.encode()).hexdigest(), 0, count, count)
-        writer.append(np.arange(count, dtype=np.uint32) + 10_000 * number)
-        writers.append(writer)
-    write_store(folder, vocab_size, writers)
-    return folder
-
-
-def mixture(tokens: int, shares: dict[str, float], length: int = 4, max_epochs: float = 1.0, seed: int = 0) -> MixtureConfig:
-    components = tuple(Component(domain=domain, share=share) for domain, share in shares.items())
-    return MixtureConfig(tokens=tokens, sequence_length=length, components=components, max_epochs=max_epochs, seed=seed)
 
 
 @given(weights=st.lists(st.integers(1, 2_000), min_size=1, max_size=9), steps=st.integers(0, 1_500))
@@ -58,7 +42,7 @@ def test_shares_hold_at_every_prefix_and_windows_repeat_only_once_all_were_seen(
 ) -> None:
     folder = tmp_path_factory.mktemp("plan")
     store = numbered_store(folder / "store", {"agent": 41, "code": 81, "text": 22})
-    shares = dict(zip(("agent", "code", "text"), (p / 100 for p in percent), strict=True))
+    shares: dict[str, float] = dict(zip(("agent", "code", "text"), (p / 100 for p in percent), strict=True))
     figures = plan_mixture(mixture(4 * sequences, shares, max_epochs=100, seed=seed), [store], folder / "mixture")
     rows = np.load(folder / "mixture" / "sequences.npy")
     assert len(rows) == figures["num_sequences"] == sequences
@@ -150,57 +134,81 @@ def test_the_figure_is_a_small_image(tmp_path: Path) -> None:
     assert len(content) < 100_000
 
 
-def test_a_source_of_twice_the_weight_is_shown_twice_as_often(tmp_path: Path, tokenizer_folder: Path):
-    with DocumentWriter(tmp_path / "documents") as writer:
-        for source in ("plain", "dear"):
-            texts = [f"{source} {number} " + "a few words about tea and cups " * 8 for number in range(40)]
-            writer.write(
-                Document(text=text, domain="agent", kind="k", source=source, origin=text[:9], license="MIT") for text in texts
-            )
-    config = TokenStoreConfig(heldout_share=0.1)
-    figures = tokenise_documents(tmp_path / "documents", tokenizer_folder, tmp_path / "store", config, weights={"dear": 2.0})
-    assert set(figures["streams"]) == {"agent", "agent.heldout", "agent.x2"}
-    config_of_mixture = mixture(3_200, {"agent": 1.0}, length=16, max_epochs=4)
-    plan_mixture(config_of_mixture, [tmp_path / "store"], tmp_path / "mixture")
-    rows = np.load(tmp_path / "mixture" / "sequences.npy")
-    shown = np.bincount(rows["stream"])
-    windows = [(figures["streams"][name]["tokens"] - 1) // 16 for name in ("agent", "agent.x2")]
-    assert shown.sum() == 200
-    assert abs(shown[1] - 200 * 2 * windows[1] / (windows[0] + 2 * windows[1])) < 1
-    once = config_of_mixture.model_copy(update={"max_epochs": 1.0, "tokens": 16 * sum(windows)})
-    with pytest.raises(MixtureError, match=r"sources of weight 2 would be shown .* times"):
-        plan_mixture(once, [tmp_path / "store"], tmp_path / "once")
+def shown(folder: Path) -> dict[str, int]:
+    """Sequences by component and source, from the plan's rows."""
+    streams = json.loads((folder / "mixture.json").read_text())["streams"]
+    counts = np.bincount(np.load(folder / "sequences.npy")["stream"], minlength=len(streams)).tolist()
+    return {f"{s['component']}:{s['source']}": n for s, n in zip(streams, counts, strict=True)}
 
 
-def weighted(folder: Path, tokenizer_folder: Path, weights: dict[str, float], **config: int) -> dict:
-    """The token store of 6,000 documents, as many of each source."""
-    with DocumentWriter(folder / "documents") as writer:
-        writer.write(
-            Document(text=f"{source} {n} and some tea", domain="agent", kind="k", source=source, origin="o", license="MIT")
-            for n in range(6_000 // len(weights))
-            for source in weights
-        )
-    settings = TokenStoreConfig(heldout_share=0, **config)
-    return tokenise_documents(folder / "documents", tokenizer_folder, folder / "store", settings, weights=weights)
+def test_a_named_source_is_no_part_of_its_domain(tmp_path: Path) -> None:
+    store = numbered_store(tmp_path / "store", {"agent/docs": 401, "agent/calls": 401, "agent/more": 801, "text/wiki": 401})
+    plan_mixture(mixture(400, {"agent": 0.3, "agent/docs": 0.5, "text": 0.2}), [store], tmp_path / "mixture")
+    assert shown(tmp_path / "mixture") == {"agent:calls": 10, "agent:more": 20, "docs:docs": 50, "text:wiki": 20}
 
 
-def test_a_cap_on_tokens_leaves_every_source_its_share(tmp_path: Path, tokenizer_folder: Path):
-    whole = weighted(tmp_path / "whole", tokenizer_folder, {"plain": 1.0, "dear": 2.0})["streams"]
-    half = sum(stream["tokens"] for stream in whole.values()) // 2
-    capped = weighted(tmp_path / "half", tokenizer_folder, {"plain": 1.0, "dear": 2.0}, max_tokens_per_domain=half)["streams"]
-    assert sum(stream["tokens"] for stream in capped.values()) == pytest.approx(half, abs=100)
-    for name in ("agent", "agent.x2"):
-        assert capped[name]["tokens"] == pytest.approx(whole[name]["tokens"] / 2, rel=0.2)
+def test_a_source_of_twice_the_weight_is_shown_twice_as_often(tmp_path: Path) -> None:
+    store = numbered_store(tmp_path / "store", {"agent/plain": 401, "agent/dear": 401})
+    config = mixture(600, {"agent": 1}, weights={"dear": 2.0, "elsewhere": 9.0})
+    figures = plan_mixture(config, [store], tmp_path / "mixture")
+    assert shown(tmp_path / "mixture") == {"agent:plain": 50, "agent:dear": 100}
+    assert [(s["source"], s["tokens"], s["unique_tokens"], s["epochs"]) for s in figures["sources"]] == [
+        ("dear", 400, 400, 1.0),
+        ("plain", 200, 400, 0.5),
+    ]
+    with pytest.raises(
+        MixtureError, match=r"source dear of agent: would be shown 412 tokens, or 1.03 times .* 12 too many; bring the weights"
+    ):
+        plan_mixture(config.model_copy(update={"tokens": 618}), [store], tmp_path / "more")
 
 
-def test_a_source_beside_one_of_a_smaller_weight_keeps_the_cap_too(tmp_path: Path, tokenizer_folder: Path):
-    streams = weighted(tmp_path, tokenizer_folder, {"plain": 1.0, "cheap": 0.01})["streams"]
-    unique = sum((stream["tokens"] - 1) // 16 for stream in streams.values())
-    with pytest.raises(MixtureError, match=r"sources of weight 1 would be shown .* times, max_epochs is 1; bring the weights"):
-        plan_mixture(mixture(16 * unique, {"agent": 1.0}, length=16, max_epochs=1), [tmp_path / "store"], tmp_path / "mixture")
+def test_one_source_in_two_stores_is_one_source(tmp_path: Path) -> None:
+    one = numbered_store(tmp_path / "one", {"agent/docs": 41, "agent/calls": 41})
+    two = numbered_store(tmp_path / "two", {"agent/docs": 121})
+    figures = plan_mixture(mixture(200, {"agent": 1}, max_epochs=2), [one, two, one], tmp_path / "mixture")
+    assert [(s["source"], s["store"], s["tokens"]) for s in figures["sources"]] == [
+        ("calls", 0, 40),
+        ("docs", 0, 40),
+        ("docs", 1, 120),
+    ]
+    assert len(MixtureLoader(tmp_path / "mixture", [one, two]).stores) == 2
 
 
-def test_weights_that_differ_in_the_last_digit_have_streams_of_their_own(tmp_path: Path, tokenizer_folder: Path):
-    streams = weighted(tmp_path, tokenizer_folder, {"one": 1.00000001, "other": 1.00000002})["streams"]
-    assert set(streams) == {"agent.x1.00000001", "agent.x1.00000002"}
-    assert sum(stream["documents"] for stream in streams.values()) == 6_000
+def test_an_unknown_source_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    store = numbered_store(tmp_path / "store", {"agent/docs": 41, "text/wiki": 41})
+    with pytest.raises(MixtureError, match=r"component dcos: no store .* the source dcos; the sources are: docs, wiki"):
+        plan_mixture(mixture(8, {"agent/dcos": 1}), [store], tmp_path / "mixture")
+    with pytest.raises(MixtureError, match="every source of agent is a component of its own; leave agent out"):
+        plan_mixture(mixture(8, {"agent/docs": 0.5, "agent": 0.5}), [store], tmp_path / "mixture")
+    assert not (tmp_path / "mixture").exists()
+
+
+def test_a_stream_shorter_than_one_sequence_is_told(tmp_path: Path) -> None:
+    store = numbered_store(tmp_path / "store", {"agent/docs": 41, "agent/tiny": 4, "agent/just": 5})
+    figures = plan_mixture(mixture(40, {"agent": 1}), [store], tmp_path / "mixture")
+    told = [{"source": "tiny", "domain": "agent", "store": 0, "tokens": 4, "component": "agent"}]
+    assert figures["too_short"] == told == json.loads((tmp_path / "mixture" / "mixture.json").read_text())["too_short"]
+    assert [source["source"] for source in figures["sources"]] == ["docs", "just"]
+    with pytest.raises(MixtureError, match="component tiny: its streams have 4 tokens, a sequence needs 5; add tiny documents"):
+        plan_mixture(mixture(4, {"agent/tiny": 1}), [store], tmp_path / "other")
+
+
+def test_tokens_of_two_tokenizers_of_one_size_do_not_mix(tmp_path: Path) -> None:
+    one = numbered_store(tmp_path / "one", {"text": 41}, tokenizer="a")
+    two = numbered_store(tmp_path / "two", {"agent": 41}, tokenizer="b")
+    with pytest.raises(MixtureError, match="tokens of several tokenizers"):
+        plan_mixture(mixture(8, {"agent": 0.5, "text": 0.5}), [one, two], tmp_path / "mixture")
+
+
+def test_a_stream_of_several_sources_is_counted_through_its_ledger(tmp_path: Path) -> None:
+    writer = StreamWriter(tmp_path / "store", "instruction", "train", np.dtype("<u2"), masked=True)
+    # Packed sequences of 8: [a a a b b . . .] [c c c c c c a a] and the last target.
+    for source, begin, size in (("a", 0, 3), ("b", 3, 2), ("c", 8, 6), ("a", 14, 2)):
+        writer.record(hashlib.md5(f"{begin}".encode()).hexdigest(), begin, size, size, source)
+    writer.append(np.arange(17), np.ones(17))
+    write_store(tmp_path / "store", 100, [writer], sequence_length=8)
+    config = mixture(24, {"instruction": 1}, length=8, max_epochs=1.5)
+    figures = plan_mixture(config, [tmp_path / "store"], tmp_path / "mixture")
+    twice = np.load(tmp_path / "mixture" / "sequences.npy")["offset"].tolist().count(8) == 2
+    counts = {source["source"]: (source["tokens"], source["unique_tokens"]) for source in figures["sources"]}
+    assert counts == {"a": (7, 5), "b": (2, 2), "c": (12, 6)} if twice else {"a": (8, 5), "b": (4, 2), "c": (6, 6)}

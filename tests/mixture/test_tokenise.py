@@ -10,9 +10,14 @@ from mixture_corpus import STORE, TOKENIZER, write_documents
 
 from hephaestus_dag.documents import Document, DocumentWriter, read_document_table
 from hephaestus_dag.mixture.config import TokenizerConfig, TokenStoreConfig, TrainTokenizerConfig
+from hephaestus_dag.mixture.encoder import Encoder, EncoderSpec
 from hephaestus_dag.mixture.store import MixtureError, TokenStore, is_heldout
-from hephaestus_dag.mixture.tokenise import Encoder, sample_texts, tokenise_documents
+from hephaestus_dag.mixture.tokenise import sample_texts, tokenise_documents
 from hephaestus_dag.mixture.tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
+
+
+def encoder(tokenizer_folder: Path) -> Encoder:
+    return Encoder(EncoderSpec.of(tokenizer_folder, tokenizer_folder.parent / "work"))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -66,12 +71,12 @@ def test_tokenizer_config_wants_one_origin() -> None:
 @settings(max_examples=30, deadline=None)
 def test_any_text_round_trips(tokenizer_folder: Path, texts: list[str]) -> None:
     tokenizer = load_tokenizer(tokenizer_folder)
-    assert [tokenizer.decode(tokens[:-1]) for tokens in Encoder(tokenizer_folder)(texts)] == texts
+    assert [tokenizer.decode(tokens[:-1]) for tokens in encoder(tokenizer_folder)(texts)] == texts
 
 
 def test_text_that_spells_special_tokens_stays_text(tokenizer_folder: Path) -> None:
     tokenizer = load_tokenizer(tokenizer_folder)
-    (tokens,) = Encoder(tokenizer_folder)(["a<|endoftext|><|im_start|>b"])
+    (tokens,) = encoder(tokenizer_folder)(["a<|endoftext|><|im_start|>b"])
     assert tokenizer.decode(tokens[:-1]) == "a<|endoftext|><|im_start|>b"
     assert np.flatnonzero(np.isin(tokens, tokenizer.all_special_ids)).tolist() == [len(tokens) - 1]
 
@@ -140,15 +145,15 @@ def test_empty_documents_are_counted_as_left_out(tokenizer_folder: Path, tmp_pat
         writer.write([Document(text=text, origin=text, **common) for text in ("", "something")])
     figures = tokenise_documents(tmp_path / "in", tokenizer_folder, tmp_path / "out", TokenStoreConfig(heldout_share=0))
     assert figures["left_out"]["empty"] == 1
-    assert figures["streams"]["text"]["documents"] == 1
+    assert figures["streams"]["text.train.test"]["documents"] == 1
 
 
 def test_a_cut_token_file_is_noticed(documents: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
     tokenise_documents(documents, tokenizer_folder, tmp_path, STORE)
-    path = tmp_path / "streams" / "text.bin"
+    path = tmp_path / "streams" / "text.train.test.bin"
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(MixtureError, match=r"store\.json says"):
-        TokenStore(tmp_path).tokens("text")
+        TokenStore(tmp_path).tokens("text.train.test")
 
 
 def test_heldout_windows_cover_a_stream_without_overlap(store: Path) -> None:

@@ -1,15 +1,16 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from hephaestus_dag.training.config import ModelShape, TrainingConfig
+from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import LaunchPlan, OnMetrics
-from resources.launcher import Launcher, LocalLauncher
-from resources.trainer import DeepSpeedTrainer, ProgressLog
+from hephaestus_dag.training.launch import LaunchPlan, OnMetrics, Say
+from resources.launcher import Launcher, LocalLauncher, TorchrunLauncher
+from resources.trainer import DeepSpeedTrainer
 
 
 class Elsewhere(Launcher):
@@ -17,18 +18,22 @@ class Elsewhere(Launcher):
 
     loss: float
 
-    def run(self, plan: LaunchPlan, on_metrics: OnMetrics, log_path: Path) -> None:
+    def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
         job = TrainingJob.read(Path(plan.argv[-1]))
         on_metrics({"step": 0, "heldout": {"text": {"loss": self.loss, "bits_per_byte": 1.0}}})
-        on_metrics({"step": 1, "tokens": 64, "loss": self.loss, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 64.0})
+        step = {"step": 1, "tokens": 64, "loss": self.loss, "lr": 1e-3, "mix": {}, "seconds": 1.0, "tokens_per_second": 64.0}
+        on_metrics(step)
+        on_metrics({**step, "step": 2, "skipped": "the loss is 30 deviations above the mean"})
+        warn("rank 1 died")
         job.output.mkdir(parents=True)
         job.timing.write_text(json.dumps({"seconds": 1.5}))
-        (job.output / "summary.json").write_text(json.dumps({"loss": self.loss, "processes": plan.argv.count("-m")}))
+        figures = {"loss": self.loss, "processes": plan.num_processes, "nodes": plan.num_nodes, "restarts": plan.restarts}
+        (job.output / "summary.json").write_text(json.dumps(figures))
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:
-    (tmp_path / "mixture.json").write_text(json.dumps({"num_sequences": 2_400}))
+    (tmp_path / "mixture.json").write_text(json.dumps({"num_sequences": 2_400, "sequence_length": 16}))
     shape = ModelShape(hidden_size=8, layers=1, heads=1, kv_heads=1, intermediate_size=8, max_position_embeddings=8)
     return TrainingJob(
         title="stage 1",
@@ -47,36 +52,40 @@ def test_an_op_trains_through_whatever_launcher_the_resources_name(job: Training
     path = job.work / "given.json"
     job.write(path)
     lines: list[str] = []
+    warnings: list[str] = []
     metrics: list[dict[str, Any]] = []
 
     @dg.asset
     def checkpoint(trainer: DeepSpeedTrainer) -> dg.MaterializeResult:
-        return dg.MaterializeResult(metadata=trainer.train(TrainingJob.read(path), lines.append, metrics.append))
+        found = trainer.train(TrainingJob.read(path), lines.append, metrics.append, warn=warnings.append)
+        return dg.MaterializeResult(metadata=found)
 
-    trainer = DeepSpeedTrainer(launcher=Elsewhere(loss=2.5), num_processes=2)
+    placement = LauncherConfig(num_processes=2, hosts=("one", "two"), restarts=3)
+    trainer = DeepSpeedTrainer(launcher=Elsewhere(loss=2.5), **placement.model_dump())
     result = dg.materialize([checkpoint], resources={"trainer": trainer})
     (event,) = result.get_asset_materialization_events()
-    assert event.materialization.metadata["loss"].value == 2.5
-    assert event.materialization.metadata["seconds"].value == 1.5
-    assert event.materialization.metadata["processes"].value == 2, "torchrun and the worker"
+    found = {name: event.materialization.metadata[name].value for name in ("loss", "seconds", "processes", "nodes", "restarts")}
+    assert found == {"loss": 2.5, "seconds": 1.5, "processes": 2, "nodes": 2, "restarts": 3}
     assert lines == ["stage 1: step 0, held-out loss: text 2.500"]
-    assert [line["step"] for line in metrics] == [0, 1]
+    assert warnings == ["stage 1: step 2 was skipped: the loss is 30 deviations above the mean", "rank 1 died"]
+    assert [line["step"] for line in metrics] == [0, 1, 2]
 
 
-def test_progress_names_the_time_left(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.trainer.SECONDS_BETWEEN_LOG_LINES", 0.0)
-    lines: list[str] = []
-    ProgressLog(job, lines.append).note({"step": 100, "tokens": 64_000, "loss": 3.25, "lr": 2e-4, "tokens_per_second": 3_200.0})
-    assert lines == ["stage 1: step 100 of 600, loss 3.250, lr 0.0002, 3,200 tokens/s, 1 min 40 s left"]
+WRITES_METRICS = "import os; open('metrics.jsonl', 'a').write('{\"step\": %s}\\n' % os.environ.get('RANK', 7))"
 
 
 def test_the_local_launcher_runs_the_plan_here(tmp_path: Path) -> None:
-    code = "open('metrics.jsonl', 'w').write('{\"step\": 7}\\n')"
-    import sys
+    plan = LaunchPlan(title="tiny", argv=(sys.executable, "-c", WRITES_METRICS), env={}, work=tmp_path)
+    seen: list[dict[str, Any]] = []
+    LocalLauncher().run(plan, seen.append, print)
+    assert seen == [{"step": 7}]
 
+
+@pytest.mark.slow
+def test_the_torchrun_launcher_runs_the_plan_on_its_hosts(tmp_path: Path) -> None:
     plan = LaunchPlan(
-        title="tiny", argv=(sys.executable, "-c", code), env={}, cwd=tmp_path, metrics=tmp_path / "metrics.jsonl", num_gpus=0
+        title="tiny", argv=(sys.executable, "-c", WRITES_METRICS), env={}, work=tmp_path, num_processes=2, hosts=("localhost",)
     )
     seen: list[dict[str, Any]] = []
-    LocalLauncher().run(plan, seen.append, tmp_path / "log")
-    assert seen == [{"step": 7}]
+    TorchrunLauncher().run(plan, seen.append, print)
+    assert sorted(line["step"] for line in seen) == [0, 1]

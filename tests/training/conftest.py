@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenizer, a store with two domains and an instruction domain, and their mixtures."""
+    """A tokenizer, a store with two domains, an instruction domain and one of noise, and their mixtures."""
 
     folder: Path
     tokenizer: Path
@@ -60,6 +60,19 @@ class Corpus:
             max_epochs=1_000,
         )
         plan_mixture(config, [self.store], folder)
+        return folder
+
+    def poisoned(self, name: str, steps: int, batch: int, bad: Collection[int]) -> Path:
+        """A mixture of agent text whose batches of the steps ``bad``, counted from 1, are random tokens."""
+        share = len(bad) / steps
+        folder = self.mixture(name, steps * batch, agent=1 - share, noise=share)
+        rows = np.load(folder / "sequences.npy")
+        noise = rows["stream"] == [s["name"] for s in json.loads((folder / "mixture.json").read_text())["streams"]].index(
+            "noise"
+        )
+        shown = np.repeat(np.isin(np.arange(1, steps + 1), list(bad)), batch)
+        rows[shown], rows[~shown] = rows[noise], rows[~noise]
+        np.save(folder / "sequences.npy", rows)
         return folder
 
 
@@ -80,7 +93,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
                 writer.record(f"{index:032x}", writer.tokens, len(tokens), len(text.encode()))
                 writer.append(tokens, (np.arange(len(tokens)) % 3 == 0).astype(np.uint8) if writer.masked else None)
             writers.append(writer)
-    write_store(folder / "store", vocab_size, writers)
+    noise = StreamWriter(folder / "store", "noise", "train", token_dtype(vocab_size))
+    noise.record("f" * 32, 0, 2_000, 2_000)
+    noise.append(np.random.default_rng(0).integers(0, 256, 2_000))
+    write_store(folder / "store", vocab_size, [*writers, noise])
     return Corpus(folder, folder / "tokenizer", folder / "store")
 
 

@@ -1,7 +1,9 @@
-import logging
+import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hephaestus_dag.training.checkpoint import Checkpoints, DamagedCheckpointError, read_checkpoint
 
@@ -9,8 +11,11 @@ from hephaestus_dag.training.checkpoint import Checkpoints, DamagedCheckpointErr
 def commit(checkpoints: Checkpoints, step: int) -> Path:
     state = checkpoints.staging(step) / "state"
     state.mkdir(parents=True)
-    (state / "weights.bin").write_bytes(bytes([step]) * 20)
-    return checkpoints.commit(step, {"job": "a", "world_size": 1})
+    content = {f"state/{name}.bin": bytes([step, number]) * 20 for number, name in enumerate(("weights", "moments"))}
+    for name, value in content.items():
+        (checkpoints.staging(step) / name).write_bytes(value)
+    digests = {name: hashlib.sha256(value).hexdigest() for name, value in content.items()}
+    return checkpoints.commit(step, {"job": "a", "updates": step}, digests)
 
 
 @pytest.fixture
@@ -25,26 +30,31 @@ def test_the_newest_two_stay_and_the_newest_is_found(checkpoints: Checkpoints) -
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["step-00000010", "step-00000200"]
     newest = checkpoints.newest()
     assert newest is not None
-    assert (newest.step, newest.head) == (200, {"job": "a", "world_size": 1})
+    assert (newest.step, newest.head) == (200, {"job": "a", "updates": 200})
 
 
-def test_any_changed_or_missing_byte_is_noticed(checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture) -> None:
-    commit(checkpoints, 1)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_changed_or_missing_byte_is_noticed(
+    checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture, data: st.DataObject
+) -> None:
+    if not checkpoints.folder.exists():
+        commit(checkpoints, 1)
     newest = commit(checkpoints, 2)
-    for path in (newest / "state" / "weights.bin", newest / "manifest.json"):
-        whole = path.read_bytes()
-        for position in range(len(whole)):
-            for damaged in (whole[:position], whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :]):
-                path.write_bytes(damaged)
-                with pytest.raises(DamagedCheckpointError, match="step-00000002"):
-                    read_checkpoint(newest)
-        with caplog.at_level(logging.WARNING):
-            found = checkpoints.newest()
-        assert found is not None
-        assert found.step == 1
-        assert "going back" in caplog.text
-        path.write_bytes(whole)
-    assert read_checkpoint(newest).step == 2
+    path = data.draw(st.sampled_from(sorted(path for path in newest.rglob("*") if path.is_file())))
+    whole = path.read_bytes()
+    position = data.draw(st.integers(0, len(whole) - 1))
+    other = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[position]))
+    cut = data.draw(st.booleans())
+    path.write_bytes(whole[:position] + (b"" if cut else bytes([other]) + whole[position + 1 :]))
+    with pytest.raises(DamagedCheckpointError, match="step-00000002"):
+        read_checkpoint(newest)
+    caplog.clear()
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 1
+    assert "going back" in caplog.text
+    assert path.name in caplog.text
 
 
 def test_a_checkpoint_without_manifest_or_half_written_does_not_count(checkpoints: Checkpoints) -> None:
@@ -64,4 +74,4 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(checkpoints:
     path = commit(checkpoints, 2) / "state" / "weights.bin"
     path.write_bytes(b"damaged")
     commit(checkpoints, 2)
-    assert path.read_bytes() == b"\x02" * 20
+    assert path.read_bytes() == b"\x02\x00" * 20

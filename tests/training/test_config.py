@@ -46,3 +46,15 @@ def test_impossible_shapes_and_placements_are_refused() -> None:
         ModelShape(**{**shape, "hidden_size": 36})
     with pytest.raises(ValidationError, match="num_gpus"):
         LauncherConfig(num_processes=2, num_gpus=1)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "processes", "hosts"),
+    [(256, 128, 16), (128, 128, 16), (100, 5, 1), (64, 64, 8), (24, 24, 3), (16, 16, 2), (12, 6, 1), (7, 7, 1), (1, 1, 1)],
+)
+def test_a_step_of_few_sequences_takes_few_processes_on_whole_hosts(sequences: int, processes: int, hosts: int) -> None:
+    names = tuple(f"node{number}" for number in range(16))
+    placed = LauncherConfig(num_processes=128, num_gpus=128, hosts=names).for_batch(sequences)
+    assert (placed.num_processes, placed.num_gpus, placed.hosts) == (processes, processes, names[:hosts])
+    assert LauncherConfig.model_validate(placed.model_dump()) == placed
+    assert config(global_batch_sequences=sequences, micro_batch_sequences=1).micro_batches(processes)

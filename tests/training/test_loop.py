@@ -4,6 +4,8 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.loop import train
 from hephaestus_dag.training.metrics import read_metrics
+from hephaestus_dag.training.output import CLOCK
 from tests.training.conftest import LENGTH, SHAPE, Corpus
 
 MakeJob = Callable[..., TrainingJob]
@@ -30,6 +33,10 @@ def weights(job: TrainingJob) -> dict[str, torch.Tensor]:
     return load_file(job.output / "model" / "model.safetensors")
 
 
+def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: line[key] for key in line if key not in CLOCK} for line in lines]
+
+
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -41,11 +48,43 @@ def test_the_loss_falls_and_the_output_is_complete(make_job: MakeJob) -> None:
     assert summary["steps"] == 12
     for domain in ("agent", "text"):
         assert summary["heldout"][domain]["loss"] < 0.7 * summary["heldout_before"][domain]["loss"]
+    assert summary["mix"] == {"agent": 24 * LENGTH, "text": 24 * LENGTH}
+    assert (summary["skipped_steps"], summary["rewinds"], summary["rewound_steps"]) == (0, 0, 0)
     lines = read_metrics(job.output / "metrics.jsonl")
+    assert not any(line.keys() & set(CLOCK) for line in lines)
     assert [line["step"] for line in lines if "heldout" in line] == [0, 6, 12]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
     assert lines[-2]["tokens"] == 48 * LENGTH
     assert (job.output / "loss.png").stat().st_size < 100_000
+
+
+def test_time_is_told_apart_from_the_output(make_job: MakeJob) -> None:
+    job = make_job()
+    summary = train(job)
+    timing = json.loads(job.timing.read_text())
+    steps = [line for line in read_metrics(job.metrics) if "loss" in line]
+    assert all(set(CLOCK) <= line.keys() for line in steps)
+    assert timing["tokens_per_second"] == median(line["tokens_per_second"] for line in steps)
+    expected = timing["tokens_per_second"] * summary["flops_per_token"] / timing["peak_flops"]
+    assert timing["mfu"] == pytest.approx(expected, abs=2e-4)
+    assert 0 < timing["mfu"] < 1
+    assert "threads" in timing["peak_from"]
+    assert (timing["world_size"], timing["device"], timing["attempts"]) == (1, "cpu", 1)
+    assert timing["seconds"] > sum(line["seconds"] for line in steps)
+    shutil.rmtree(job.work / "checkpoints")
+    train(job)  # All of the first attempt is lost work now, and counted.
+    again = json.loads(job.timing.read_text())
+    assert again["attempts"] == 2
+    assert again["seconds"] > 2 * sum(line["seconds"] for line in steps)
+
+
+def test_the_loss_in_the_metrics_is_the_cross_entropy_without_the_z_term(make_job: MakeJob) -> None:
+    plain, squeezed = make_job(name="plain"), make_job(name="squeezed", z_loss=0.1)
+    for job in (plain, squeezed):
+        train(job)
+    first, second = ([line["loss"] for line in read_metrics(job.metrics) if "loss" in line] for job in (plain, squeezed))
+    assert first[0] == second[0]
+    assert first[1:] != second[1:]
 
 
 def test_heldout_loss_is_that_of_the_exported_model(make_job: MakeJob, corpus: Corpus) -> None:
@@ -119,9 +158,7 @@ def test_resuming_gives_the_same_weights_to_the_bit(
     assert "from step 8" in caplog.text
     assert ("damaged" in caplog.text) == bool(damage)
     assert same(weights(job), whole)
-    for before, after in zip(lines, read_metrics(job.metrics), strict=True):
-        assert before.pop("tokens_per_second", None) is None or after.pop("tokens_per_second")
-        assert before == after
+    assert timeless(read_metrics(job.metrics)) == timeless(lines)
 
 
 def test_a_start_over_before_the_first_checkpoint_leaves_no_trace(make_job: MakeJob) -> None:
@@ -145,17 +182,22 @@ def test_a_finished_job_only_writes_its_output_again(make_job: MakeJob) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "dtype"),
+    ("stage", "dtype", "offload"),
     [
-        (0, "bfloat16"),
-        (2, "float32"),
-        pytest.param(1, "bfloat16", marks=pytest.mark.slow),
-        pytest.param(3, "float32", marks=pytest.mark.slow),
-        pytest.param(3, "bfloat16", marks=pytest.mark.slow),
+        (0, "bfloat16", False),
+        (2, "float32", False),
+        pytest.param(1, "bfloat16", False, marks=pytest.mark.slow),
+        pytest.param(3, "float32", False, marks=pytest.mark.slow),
+        pytest.param(3, "bfloat16", False, marks=pytest.mark.slow),
+        pytest.param(1, "float32", True, marks=pytest.mark.slow),
+        pytest.param(2, "float32", True, marks=pytest.mark.slow),
+        pytest.param(3, "float32", True, marks=pytest.mark.slow),
+        pytest.param(2, "bfloat16", True, marks=pytest.mark.slow),
     ],
 )
-def test_stages_and_types_follow_the_plain_run(make_job: MakeJob, stage: int, dtype: str) -> None:
-    plain, other = make_job(name="plain"), make_job(name="other", zero_stage=stage, dtype=dtype)
+def test_stages_and_types_follow_the_plain_run(make_job: MakeJob, stage: int, dtype: str, offload: bool) -> None:
+    plain = make_job(name="plain")
+    other = make_job(name="other", zero_stage=stage, dtype=dtype, offload_optimizer=offload)
     train(plain)
     summary = train(other)
     expected = [line["loss"] for line in read_metrics(plain.metrics) if "loss" in line]
@@ -181,8 +223,9 @@ def test_a_loss_that_is_not_finite_stops_the_job(make_job: MakeJob) -> None:
     with pytest.raises(FloatingPointError, match="step 0: the held-out loss of agent is nan"):
         train(make_job(name="broken", model=source.output / "model"))
     broken = make_job(name="blind", model=source.output / "model", heldout={})
-    with pytest.raises(FloatingPointError, match="step 1: the loss is nan"):
+    with pytest.raises(FloatingPointError, match=r"step 3: 3 steps in a row made no update, and there is no checkpoint yet"):
         train(broken)
+    assert [line.get("skipped") for line in read_metrics(broken.metrics)] == [None, *["the loss is nan"] * 3]
     assert not list((broken.work / "checkpoints").glob("step-*"))
 
 

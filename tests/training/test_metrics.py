@@ -1,5 +1,9 @@
+import time
 from pathlib import Path
 
+import numpy as np
+
+from hephaestus_dag.training.figure import MAX_POINTS, draw_loss
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.metrics import MetricsFile, read_metrics
 
@@ -34,3 +38,35 @@ def test_a_follower_takes_a_file_that_comes_later_from_its_start(tmp_path: Path)
     assert follower.new_lines() == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
     assert follower.new_lines() == [{"step": 0}]
+
+
+def test_time_of_lines_that_are_done_again_is_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for attempt, (kept, before) in enumerate([(0, 0.0), (2, 3.0), (1, 6.0)], start=1):
+        file = MetricsFile(path, kept)
+        assert (file.attempts, file.seconds) == (attempt, before)
+        for step in range(kept + 1, 4):
+            file.write({"step": step, "seconds": 1.0 if attempt == 1 else 3.0})
+        file.close()
+    assert MetricsFile(path, 0).seconds == 1 + 1 + 1 + 3 + 3 + 3
+
+
+def test_a_long_run_with_every_kind_of_line_is_drawn_quickly_and_the_same_each_time(tmp_path: Path) -> None:
+    losses = 3 + np.exp(-np.arange(1, 60_000) / 9_000)
+    lines = [{"step": 0, "heldout": {"agent": {"loss": 5.0}}}]
+    for step, loss in enumerate(losses.tolist(), start=1):
+        lines.append({"step": step, "tokens": step * 100, "loss": loss, "lr": 1e-3 * min(1.0, step / 500)})
+        if step % 9_000 < 3:
+            lines[-1] |= {"skipped": "the loss is nan", "loss": None}
+        if step % 9_000 == 2:
+            lines.append({"step": step, "rewound_to": step - 500})
+    lines.append({"step": len(losses), "checkpoint_failed": "No space left on device"})
+    lines.append({"step": len(losses), "heldout": {"agent": {"loss": 3.2}}})
+    draw_loss(lines, "warm-up", tmp_path / "first.png")
+    began = time.process_time()
+    draw_loss(lines, "warm-up", tmp_path / "again.png")
+    assert time.process_time() - began < 2
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert len(losses) > 10 * MAX_POINTS
+    draw_loss(lines[:1], "at its start", tmp_path / "start.png")
+    draw_loss([], "before that", tmp_path / "nothing.png")

@@ -3,8 +3,22 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
+from hephaestus_dag.training.loss import WeightedLoss
 from hephaestus_dag.training.model import TokenizerFolder, build_model, count_parameters, export_model, open_model
 from tests.training.conftest import SHAPE, Corpus
 
@@ -77,4 +91,78 @@ def test_a_larger_tokenizer_than_the_model_is_refused(tokenizer: TokenizerFolder
     tokenizer.tokenizer.add_special_tokens(["<|more|>"])
     del tokenizer.vocab_size
     with pytest.raises(ValueError, match="knows 260 tokens, the tokenizer has 261"):
+        open_model(tmp_path, tokenizer)
+
+
+TINY: dict[str, Any] = {
+    "vocab_size": 260,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+BACKBONES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**TINY, attention_bias=True, mlp_bias=True)),
+    "llama, tied": lambda: LlamaForCausalLM(LlamaConfig(**TINY, tie_word_embeddings=True, head_dim=16)),
+    "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**TINY, sliding_window=5)),
+    "qwen2, tied": lambda: Qwen2ForCausalLM(
+        Qwen2Config(**TINY, tie_word_embeddings=True, use_sliding_window=True, sliding_window=5, max_window_layers=1)
+    ),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**TINY, head_dim=16)),
+}
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_is_opened_trained_and_exported(name: str, stored: str, tokenizer: TokenizerFolder, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source, target = tmp_path / "source", tmp_path / "target"
+    given = BACKBONES[name]().to(getattr(torch, stored))
+    given.save_pretrained(source)
+    # Without do_sample, as some published folders have it.
+    (source / "generation_config.json").write_text('{"temperature": 0.5, "eos_token_id": [257, 258]}')
+
+    model = open_model(source, tokenizer)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert all(torch.equal(p, q.float()) for p, q in zip(model.parameters(), given.parameters(), strict=True))
+    training = WeightedLoss(model, autocast=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    tokens, weights = torch.randint(0, 256, (4, 17)), torch.full((4, 16), 1 / 64)
+    losses = []
+    for _ in range(4):
+        total, nats = training(tokens, weights)
+        losses.append(float(nats))
+        optimizer.zero_grad()
+        total.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.1
+
+    export_model(model, dict(model.named_parameters()), tokenizer, target)
+    reopened = AutoModelForCausalLM.from_pretrained(target, dtype="auto")
+    assert reopened.config.model_type == given.config.model_type
+    with torch.no_grad():
+        assert torch.equal(reopened.eval()(tokens).logits, model.eval()(tokens).logits)
+    written = {path.name for path in target.iterdir()}
+    assert written >= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert reopened.generation_config.eos_token_id == [257, 258]
+
+
+def test_weights_that_are_not_finite_are_not_exported(tokenizer: TokenizerFolder, tmp_path: Path) -> None:
+    model = build_model(SHAPE, tokenizer, 0)
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    weights["model.norm.weight"][3] = torch.inf
+    with pytest.raises(ValueError, match=r"1 weights are not finite, model\.norm\.weight first"):
+        export_model(model, weights, tokenizer, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_head_that_scales_or_caps_its_logits_is_refused(tokenizer: TokenizerFolder, tmp_path: Path) -> None:
+    granite = GraniteForCausalLM(GraniteConfig(**TINY, logits_scaling=8.0))
+    granite.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"\(granite\) has no plain output head"):
         open_model(tmp_path, tokenizer)

@@ -1,0 +1,164 @@
+"""The estimate of a whole run: the costs of all assets, the memory of its training jobs, totals, and the paper beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hephaestus_dag.costs import corpus, jobs
+from hephaestus_dag.costs.amount import Amount, total
+from hephaestus_dag.costs.book import Book, Cost
+from hephaestus_dag.costs.gpus import Gpu
+from hephaestus_dag.costs.jobs import Job
+from hephaestus_dag.costs.measured import measured_artifacts
+from hephaestus_dag.costs.memory import Memory, memory_of
+from hephaestus_dag.costs.variants import Variants
+from hephaestus_dag.models import HUB_NAME, PACKAGED, is_folder
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_checks import ANNOTATOR, MODELS, SOURCES
+from hephaestus_dag.recipe_file import Placed
+
+GROUPS = ("benchmarks", "seed_corpus", "web_retrieval", "quality", "mixture", "scaling_law", "training", "evaluation")
+ANNOTATORS = ((*ANNOTATOR, "model"), ("seed_corpus", "synthetic_documentation", "annotator", "model"))
+PAPER = "paper"
+PAPER_COST = (
+    "The paper's cost, by a third-party note, not the paper's own words: Stages I and II on 128 A100-40G for 11.1 days "
+    "(34,099 GPU-hours), Stage III on 16 A100-40G for 11.6 hours (186 GPU-hours)."
+)
+READERS = {
+    "seed_corpus.synthetic_documentation": ("synthetic_documentation",),
+    "seed_corpus.curation": ("seed_corpus",),
+    "web_retrieval.retrieval": ("seed_queries", "web_candidates", "web_index", "filtered_web"),
+    "quality.annotation": ("quality_annotations",),
+    "mixture.tokenizer": ("tokenizer",),
+    "training.backbone": ("backbone",),
+    "evaluation.kept_out": ("benchmark_items",),
+}
+"""Place in a recipe -> the assets that read what is named there; a list of sources has the name of its asset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run takes."""
+
+    recipe: Recipe
+    gpu: Gpu
+    utilisation: float
+    costs: dict[str, Cost]
+    """By asset key, group by group."""
+    jobs: list[Job]
+    memory: list[Memory]
+    missing: Sequence[Placed]
+    lacking: dict[str, list[Placed]] = field(default_factory=dict)
+    """Asset key -> its missing inputs."""
+    fetched: list[str]
+    """What comes from the hub when it is first needed, and where the recipe names it."""
+    variants: Variants
+
+    def hours(self, flops: Amount) -> Amount:
+        """Return GPU-hours: FLOP / (peak x utilisation)."""
+        return Amount(None if flops.value is None else self.gpu.hours(flops.value, self.utilisation), flops.kind, flops.reason)
+
+    def wall_hours(self, job: Job) -> Amount:
+        """Return the hours of a training job on as many GPUs as the recipe gives it."""
+        placement = self.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
+        return self.hours(job.training) * (1 / placement.num_processes)
+
+    def sum_of(self, name: str, group: str | None = None) -> tuple[Amount, int]:
+        """Return the total of a column (``inference``, ``training``, ``disk``), and how many assets are not in it."""
+        return total([getattr(cost, name) for cost in self.costs.values() if group in (None, cost.group)])
+
+    @property
+    def scratch(self) -> Amount:
+        """The most that one training job holds in checkpoints at a time."""
+        known = [cost.scratch for cost in self.costs.values() if cost.scratch.value is not None]
+        return max(known, key=lambda amount: amount.value or 0)
+
+    @property
+    def main_variant(self) -> str:
+        """The variant that the others are compared with, or else the first one that trains."""
+        named = self.recipe.evaluation.reference_variant
+        return named or next((name for name, path in self.variants.paths.items() if path), next(iter(self.recipe.variants)))
+
+    def stage_jobs(self) -> dict[int, Job]:
+        """Return the training jobs of the main variant by stage."""
+        by_key = {job.key: job for job in self.jobs}
+        return {step.stage: by_key[step.key] for step in self.variants.paths[self.main_variant]}
+
+
+def estimate(
+    recipe: Recipe, gpu: Gpu, utilisation: float, missing: Sequence[Placed] = (), store: Path | None = None
+) -> Estimate:
+    """Return what a run of a recipe takes on GPUs that do ``utilisation`` of their peak; ``store`` gives measured sizes.
+
+    Raises ValueError for a utilisation outside of (0, 1].
+    """
+    if not 0 < utilisation <= 1:
+        raise ValueError(f"mfu {utilisation:g} is a share of the GPU's peak: give a number above 0 and up to 1")
+    variants = Variants(recipe)
+    book = Book(recipe, {})
+    corpus.corpus_costs(book, variants)
+    trained = jobs.job_costs(book, variants)
+    if store and (found := measured_artifacts(store, recipe, book.costs)):
+        book = Book(recipe, found)
+        corpus.corpus_costs(book, variants)
+        trained = jobs.job_costs(book, variants)
+    costs = {cost.key: cost for group in GROUPS for cost in book.costs.values() if cost.group == group}
+    return Estimate(
+        recipe=recipe,
+        gpu=gpu,
+        utilisation=utilisation,
+        costs=costs,
+        jobs=trained,
+        memory=_memory(recipe, trained, gpu),
+        missing=missing,
+        fetched=hub_inputs(recipe, store),
+        lacking={key: lacking for key in costs if (lacking := [each for each in missing if key in readers(each.where)])},
+        variants=variants,
+    )
+
+
+def readers(where: str) -> tuple[str, ...]:
+    """Return the keys of the assets that read what a place in the recipe names."""
+    found = next((keys for place, keys in READERS.items() if where.startswith(place)), None)
+    return found or tuple(where.split(".")[1:2])
+
+
+def hub_inputs(recipe: Recipe, store: Path | None) -> list[str]:
+    """Return the models and data sets of the Hugging Face hub that a recipe names and that are not in the store's cache."""
+    found: dict[str, list[str]] = {}
+    named = [(".".join(path), _named(recipe, path)) for path in (*MODELS, *ANNOTATORS)]
+    for where, name in named:
+        if name and name not in PACKAGED and not is_folder(name) and (match := HUB_NAME.fullmatch(name)):
+            folder = "models--" + match["repository"].replace("/", "--")
+            if not (store and any((store / ".cache" / "hub" / folder).glob("snapshots/*"))):
+                found.setdefault(name, []).append(where)
+    for path in SOURCES:
+        for source in recipe.section(".".join(path)):
+            if source.form == "dataset" and "@" in source.location:
+                found.setdefault(source.location, []).append(".".join(path))
+    return [f"{name} ({', '.join(places)})" for name, places in found.items()]
+
+
+def _named(recipe: Recipe, path: tuple[str, ...]) -> str | None:
+    try:
+        owner = recipe.section(".".join(path[:-1]))
+    except AttributeError:  # part of something that the recipe leaves out
+        return None
+    return None if getattr(owner, "kind", "") == "openai" else getattr(owner, path[-1], None)
+
+
+def _memory(recipe: Recipe, trained: list[Job], gpu: Gpu) -> list[Memory]:
+    """Return the memory of each sort of job: every rung of the ladder, the backbone and the stages once."""
+    found: dict[str, Memory] = {}
+    for job in trained:
+        title = f"proxy {job.name}" if job.key.startswith("proxy_runs/") else job.key.rpartition("/")[2]
+        if job.model and title not in found:
+            placement = recipe.execution.launcher
+            found[title] = memory_of(title, job.model, job.config, placement, job.sequence_length, gpu)
+    return list(found.values())
+
+
+def assumptions(found: Estimate) -> list[str]:
+    """Return what the estimate rests on."""
+    used = f"{found.gpu.name}: {found.gpu.peak / 1e12:,.0f} TFLOP/s of dense bfloat16 at {found.utilisation:.0%} utilisation"
+    return [used, *corpus.ASSUMPTIONS, *jobs.ASSUMPTIONS]

@@ -1,0 +1,184 @@
+"""Costs of what runs on GPUs for long: proxy runs, the backbone, the stages, and the evaluation of every variant."""
+
+from dataclasses import dataclass
+
+from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most
+from hephaestus_dag.costs.architecture import Architecture, find_architecture
+from hephaestus_dag.costs.book import Book, shape_or_reason, unknown_shape
+from hephaestus_dag.costs.corpus import BFCL_ITEMS, packed_sequences
+from hephaestus_dag.costs.variants import Variants
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.scaling.sweep import plan_sweep
+from hephaestus_dag.training.config import TrainingConfig
+
+PROMPT_TOKENS = 1_250
+REPLY_TOKENS = 20
+STATE_BYTES = 12
+CHECKPOINTS = 3
+ASSUMPTIONS = [
+    f"a question of BFCL: {PROMPT_TOKENS:,} tokens, its answer {REPLY_TOKENS}: means over all items, 4 characters a token",
+    f"a checkpoint: {STATE_BYTES} bytes a parameter (float32 weight and two moments); two are kept while a third is written",
+    "training: 6 N + 12 L d T FLOP per token, N without the input embedding",
+    "what gradient checkpointing computes again is not counted as FLOP, so it lowers the utilisation that can be reached",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training job as the recipe describes it."""
+
+    key: str
+    name: str
+    """Of the model, for messages."""
+    model: Architecture | None
+    config: TrainingConfig
+    sequences: Amount
+    sequence_length: int
+
+    @property
+    def steps(self) -> Amount:
+        """Optimiser steps: sequences / global batch."""
+        sequences = self.sequences
+        if sequences.value is None:
+            return sequences
+        return Amount(float(sequences.value // self.config.global_batch_sequences), sequences.kind)
+
+    @property
+    def tokens(self) -> Amount:
+        """Tokens that the steps take."""
+        return self.steps * (self.config.global_batch_sequences * self.sequence_length)
+
+    @property
+    def training(self) -> Amount:
+        """FLOP of the steps."""
+        return self.tokens * self._per_token(training=True)
+
+    @property
+    def evaluation(self) -> Amount:
+        """FLOP of the evaluations: before the first step, every ``evaluate_every``, after the last; three domains."""
+        steps = self.steps
+        if steps.value is None:
+            return steps
+        every = self.config.evaluate_every
+        times = 1 + -(-steps.value // every) if every else 2
+        return Amount(times, steps.kind) * at_most(3 * self.config.evaluate_tokens) * self._per_token(training=False)
+
+    @property
+    def weights(self) -> Amount:
+        """Bytes of the exported model: bfloat16 where ZeRO trains in it, else float32."""
+        half = self.config.dtype == "bfloat16" and self.config.zero_stage
+        return shape_or_reason(self.model, self.name) * (2 if half else 4)
+
+    @property
+    def checkpoints(self) -> Amount:
+        """Bytes of the checkpoints while the job runs."""
+        return shape_or_reason(self.model, self.name) * (STATE_BYTES * CHECKPOINTS)
+
+    def _per_token(self, training: bool) -> Amount:
+        if self.model is None:
+            return unknown_shape(self.name)
+        length = self.sequence_length
+        return Amount(self.model.training_flops(length) if training else self.model.forward_flops(length))
+
+
+def backbone_architecture(recipe: Recipe, vocabulary: int | None) -> tuple[str, Architecture | None]:
+    """Return name and shape of the backbone."""
+    config = recipe.training.backbone
+    if config.model:
+        return config.model, find_architecture(config.model)
+    assert config.shape
+    return "the backbone", Architecture.of_shape(config.shape, vocabulary) if vocabulary else None
+
+
+def training_jobs(book: Book, variants: Variants) -> list[Job]:
+    """Return all training jobs of a recipe: the cells of the sweep, the backbone where it is pre-trained, the stages."""
+    recipe, section = book.recipe, book.recipe.mixture
+    length = section.sequence_length
+    jobs = [
+        Job(
+            key=f"proxy_runs/{cell.name}",
+            name=cell.rung.name,
+            model=Architecture.of_shape(cell.rung, book.vocabulary) if book.vocabulary else None,
+            config=recipe.training.proxy,
+            sequences=Amount(float(cell.tokens // length)),
+            sequence_length=length,
+        )
+        for cell in plan_sweep(recipe.scaling_law.sweep)
+    ]
+    name, model = backbone_architecture(recipe, book.vocabulary)
+    backbone = recipe.training.backbone
+    if backbone.training:
+        tokens = Amount(float(backbone.tokens // length))
+        config = backbone.training
+        jobs.append(Job(key="backbone", name=name, model=model, config=config, sequences=tokens, sequence_length=length))
+    stages: dict[int, tuple[Amount, int]] = {
+        1: (Amount(float(section.stage1_tokens // length)), length),
+        2: (Amount(float(section.stage2_tokens // length)), length),
+        3: (packed_sequences(book), section.instruction.sequence_length),
+    }
+    for checkpoint in variants.checkpoints:
+        sequences, tokens_each = stages[checkpoint.stage]
+        config = recipe.section(f"training.stage{checkpoint.stage}")
+        jobs.append(
+            Job(key=checkpoint.key, name=name, model=model, config=config, sequences=sequences, sequence_length=tokens_each)
+        )
+    return jobs
+
+
+def job_costs(book: Book, variants: Variants) -> list[Job]:
+    """Enter the assets of the groups scaling_law, training and evaluation; return the training jobs."""
+    jobs = training_jobs(book, variants)
+    for job in jobs:
+        if job.key.startswith("proxy_runs/"):
+            _enter(book, job, "scaling_law")
+    book.add("proxy_runs", "scaling_law", disk=at_most(1e6), note="a table of the runs")
+    book.add("fitted_power_law", "scaling_law", disk=at_most(5e6), note="on the CPU")
+    if not any(job.key == "backbone" for job in jobs):
+        name, model = backbone_architecture(book.recipe, book.vocabulary)
+        book.add("backbone", "training", disk=shape_or_reason(model, name) * 2, note="copied as published, bfloat16")
+    for job in jobs:
+        if not job.key.startswith("proxy_runs/"):
+            _enter(book, job, "training")
+    _evaluation(book, variants)
+    return jobs
+
+
+def _enter(book: Book, job: Job, group: str) -> None:
+    steps = job.steps
+    note = f"{steps.kind}{steps.value:,.0f} steps" if steps.value is not None else ""
+    book.add(
+        job.key,
+        group,
+        tokens=job.tokens,
+        inference=job.evaluation,
+        training=job.training,
+        disk=job.weights,
+        scratch=job.checkpoints,
+        note=note,
+    )
+
+
+def _evaluation(book: Book, variants: Variants) -> None:
+    config, group = book.recipe.evaluation, "evaluation"
+    name, model = backbone_architecture(book.recipe, book.vocabulary)
+    counts = {category: BFCL_ITEMS[category] for category in config.bfcl.categories}
+    asked = sum(min(count, config.bfcl.items_per_category or count) for count in counts.values())
+    answered = {category: count for category, count in counts.items() if "relevance" not in category}
+    scored = sum(min(count, config.benchmark_loss.items_per_category or count) for count in answered.values())
+    reply = at_most(config.bfcl.max_new_tokens) + about(PROMPT_TOKENS)
+    loss_tokens = about(scored * (PROMPT_TOKENS + REPLY_TOKENS)) + at_most(3 * config.benchmark_loss.heldout_tokens)
+    for variant in variants.paths:
+        for kind, documents, tokens, length in (
+            ("bfcl_scores", asked, reply * asked, PROMPT_TOKENS + config.bfcl.max_new_tokens),
+            ("benchmark_loss", scored, loss_tokens, config.benchmark_loss.max_tokens),
+        ):
+            per_token = Amount(model.forward_flops(length)) if model else unknown_shape(name)
+            book.add(
+                f"{variant}/{kind}",
+                group,
+                documents=Amount(float(documents)),
+                tokens=tokens,
+                inference=tokens * per_token,
+                disk=at_most(documents * 2_000),
+            )
+    book.add("benchmark_report", group, disk=at_most(5e6), inference=NOTHING, note="on the CPU")

@@ -1,0 +1,47 @@
+"""Child processes that lead groups of their own: waiting for them, ending them with all they started, naming their ends."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Collection
+
+
+def end_group(*processes: subprocess.Popen[bytes], patience: float = 3.0) -> None:
+    """End processes and their groups, asking ever less politely, and wait for them.
+
+    One whose standard input is a pipe sees it close first, so that it can end what it started elsewhere.
+    """
+    tethered = [process for process in processes if process.stdin]
+    for process in tethered:
+        assert process.stdin
+        process.stdin.close()
+    wait(tethered, 4 * patience)
+    for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            _signal_group(process, wish)
+        wait(running, patience)
+    for process in processes:
+        process.wait()
+        _signal_group(process, signal.SIGKILL)  # Members that outlived their leader.
+
+
+def wait(processes: Collection[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Wait until all have ended, ``seconds`` at most."""
+    limit = time.monotonic() + seconds
+    while any(process.poll() is None for process in processes) and time.monotonic() < limit:
+        time.sleep(0.02)
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, with what SIGKILL usually means."""
+    name = signal.Signals(number).name
+    return f"{name} (killed from outside, or by the system when memory ran out)" if name == "SIGKILL" else name
+
+
+def _signal_group(process: subprocess.Popen[bytes], wish: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, wish)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,79 @@
+"""What the UI shows of an asset while it is being built."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.artifact import Build, Lineage, artifact, to_dagster
+from assets.live import LiveView
+from hephaestus_dag.artifacts import Report
+from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.training.job import TrainingJob
+from resources.compute import LocalPool
+from resources.launcher import LocalLauncher
+from resources.store import ArtifactStore
+from resources.trainer import DeepSpeedTrainer
+from tests.training.conftest import LENGTH, Corpus, corpus, make_job  # noqa: F401
+
+LINE = {"step": 1, "tokens": 4 * LENGTH, "loss": 5.5, "lr": 0.01, "grad_norm": 1.0, "mix": {"agent": 3, "text": 1}}
+CLOCK = {"seconds": 0.5, "tokens_per_second": 8.0 * LENGTH, "mfu": None}
+
+
+def test_a_running_job_shows_its_figures_and_its_curve(
+    make_job: Callable[..., TrainingJob],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("assets.live.SECONDS_BETWEEN_OBSERVATIONS", 0.0)
+    monkeypatch.setenv("HEPHAESTUS_EVENTS", str(tmp_path / "events.jsonl"))
+    seen: list[tuple[Any, Any]] = []
+    job = make_job()
+    options: dict[str, Any] = {"earlier": list, "cache": tmp_path, "log": print, "warn": print, "resources": None}
+    build = Build(
+        key="stage1_checkpoint",
+        recipe=load_recipe("laptop"),
+        folder=tmp_path,
+        work=tmp_path,
+        inputs={},
+        observe=lambda values, texts: seen.append((values, texts)),
+        **options,
+    )
+    view = LiveView(build, job)
+    view.note({"step": 0, "heldout": {"text": {"loss": 5.6, "bits_per_byte": 8.0}}, "seconds": 0.1})
+    assert seen == []
+    view.note(LINE | CLOCK)
+    view.note(LINE | CLOCK | {"step": 2, "tokens": 8 * LENGTH, "loss": 5.25})
+    (_, _), (values, texts) = seen
+    shown = {"step": 2, "loss": 5.25, "learning rate": 0.01, "tokens per second": 8.0 * LENGTH}
+    assert {name: values[name] for name in shown} == shown
+    assert values["agent tokens so far"] == 6 * LENGTH
+    assert values["text tokens so far"] == 2 * LENGTH
+    assert "MFU" not in values
+    assert "step 2 of 12" in values["progress"]
+    assert "5 s left" in values["progress"]
+    assert texts["loss so far"].startswith("![loss so far](data:image/png;base64,")
+    last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert (last["done"], last["total"]) == (2, 12)
+
+
+def test_what_an_asset_observes_is_on_the_page_that_it_names(tmp_path: Path) -> None:
+    @artifact(group="forge", page="hall")
+    def anvil(build: Build) -> Report:
+        """An anvil."""
+        build.observe({"blows": 7}, {"mark": "**M**"})
+        return Report(headline="made")
+
+    lineage = Lineage(load_recipe("laptop"), [anvil])
+    launcher = DeepSpeedTrainer(launcher=LocalLauncher())
+    resources = {"store": ArtifactStore(root=str(tmp_path)), "compute": LocalPool(num_workers=1), "trainer": launcher}
+    result = dg.materialize([to_dagster(lineage, anvil, None)], resources=resources)
+    (event,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    assert event.asset_key == dg.AssetKey("hall")
+    assert {name: value.value for name, value in event.asset_observation_data.asset_observation.metadata.items()} == {
+        "blows": 7,
+        "mark": "**M**",
+    }

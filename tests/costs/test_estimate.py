@@ -1,0 +1,216 @@
+import copy
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hephaestus_dag.artifacts import Identity, Report, Store
+from hephaestus_dag.costs.__main__ import main
+from hephaestus_dag.costs.estimate import Estimate, estimate
+from hephaestus_dag.costs.gpus import find_gpu
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_file import read_recipe, recipe_path
+
+A100 = find_gpu("A100-40GB")
+RAW = yaml.safe_load(recipe_path("laptop").read_text())
+
+
+def recipe(**changes: Any) -> Recipe:
+    """The laptop recipe with other values, by path with ``__`` between the parts."""
+    raw = copy.deepcopy(RAW)
+    for path, value in changes.items():
+        *way, last = path.split("__")
+        part = raw
+        for name in way:
+            part = part[name]
+        part[last] = value
+    return Recipe.model_validate(raw)
+
+
+def estimated(given: Recipe, **more: Any) -> Estimate:
+    return estimate(given, A100, 0.35, **more)
+
+
+@pytest.fixture(scope="module")
+def paper() -> Estimate:
+    found, missing = read_recipe("paper")
+    return estimate(found, A100, 0.35, missing)
+
+
+def test_the_papers_run_takes_its_steps(paper: Estimate) -> None:
+    stages = paper.stage_jobs()
+    assert {stage: (job.steps.value, job.steps.kind) for stage, job in stages.items()} == {
+        1: (55_000, ""),
+        2: (55_000, ""),
+        3: (24_000, "≤"),
+    }
+    assert stages[1].model is not None
+    assert stages[1].model.parameters == 8_030_261_248
+
+
+def test_gpu_hours_are_flops_over_peak_and_utilisation(paper: Estimate) -> None:
+    cost = paper.costs["hephaestus/stage1_checkpoint"]
+    matrices = 32 * (2 * 4096 * (4096 + 1024) + 3 * 4096 * 14336) + 4096 * 128_256
+    flops = 55_000 * 256 * 8192 * (6 * matrices + 12 * 32 * 4096 * 8192)
+    assert cost.training.value == pytest.approx(flops)
+    assert paper.hours(cost.training).value == pytest.approx(flops / (312e12 * 0.35) / 3600)
+    twice = dataclasses.replace(paper, utilisation=0.7).hours(cost.training).value
+    assert twice == pytest.approx((paper.hours(cost.training).value or 0) / 2)
+    assert paper.wall_hours(paper.stage_jobs()[1]).value == pytest.approx((paper.hours(cost.training).value or 0) / 128)
+    assert paper.wall_hours(paper.stage_jobs()[3]).value == pytest.approx(
+        (paper.hours(paper.stage_jobs()[3].training).value or 0) / 16
+    )
+
+
+def test_missing_inputs_stand_beside_the_assets_that_read_them(paper: Estimate) -> None:
+    assert {"tool_documentation", "function_calling_trajectories", "code_documents", "text_documents", "web_corpus"} <= set(
+        paper.lacking
+    )
+    (code,) = paper.lacking["code_documents"]
+    lines = recipe_path("paper").read_text().splitlines()
+    assert "the_stack_v2" in lines[code.line - 1]
+    assert lines[code.line - 2].strip() == f"# {code.hint}"
+    assert [name.partition("@")[0] for name in paper.fetched] == [
+        "OpenMatch/cocodr-base-msmarco",
+        "meta-llama/Meta-Llama-3-8B",
+        "meta-llama/Meta-Llama-3-8B-Instruct",
+    ]
+
+
+def test_too_few_agent_documents_are_told_with_the_remedy(paper: Estimate) -> None:
+    assert paper.costs["mixed_corpus"].shortage == ""
+    said = paper.costs["seed_mixture"].shortage
+    needed = 0.7 * 55_000 * 256 * 8192 / 4
+    assert said.startswith(f"agent: {needed / 1e6:,.1f}M different tokens are needed for max_epochs 4, about ")
+    assert "raise max_epochs" in said
+
+
+def test_what_no_cap_bounds_is_not_guessed() -> None:
+    uncapped = estimated(recipe()).costs
+    assert uncapped["code_documents"].documents.value is None
+    assert "stdlib: no max_documents" in uncapped["code_documents"].documents.reason
+    assert uncapped["seed_corpus"].tokens.value is None
+    sources = [{**source, "max_documents": 10} for source in RAW["seed_corpus"]["code_documents"]]
+    capped = estimated(recipe(seed_corpus__code_documents=sources)).costs["code_documents"]
+    assert (capped.documents.value, capped.documents.kind, capped.tokens.kind) == (10, "≤", "~")
+
+
+def test_an_unknown_shape_is_said_and_not_guessed() -> None:
+    raw = {"mixture__tokenizer": {"model": "acme/model@v1"}}
+    backbone = {"training__backbone": {"model": "acme/model@v1"}}
+    found = estimated(recipe(**raw, **backbone))
+    training = found.costs["hephaestus/stage1_checkpoint"].training
+    assert training.value is None
+    assert "unknown shape of acme/model@v1" in training.reason
+    assert found.costs["tokenized_seed"].disk.value is None
+
+
+def test_a_server_has_no_gpu_hours_here() -> None:
+    annotator = {"kind": "openai", "model": "judge", "endpoint": "http://localhost:8000/v1"}
+    found = estimated(recipe(quality__annotation__annotator=annotator)).costs["quality_annotations"].inference
+    assert found.value is None
+    assert "server" in found.reason
+
+
+def test_more_evaluations_cost_more_forward_passes() -> None:
+    plain, often = (estimated(recipe(training__stage1__evaluate_every=every)).costs for every in (0, 10))
+    key = "hephaestus/stage1_checkpoint"  # 146 steps: before the first, after each tenth, after the last
+    assert (often[key].inference.value or 0) / (plain[key].inference.value or 0) == pytest.approx(16 / 2)
+    assert often[key].training == plain[key].training
+
+
+def document_artifact(store: Path, given: Recipe, rows: int = 7) -> None:
+    values = {
+        "seed_corpus.code_documents": [source.name for source in given.seed_corpus.code_documents],
+        **{f"seed_corpus.code_documents.{source.name}": source.content() for source in given.seed_corpus.code_documents},
+    }
+
+    def write(workspace: Any) -> Report:
+        (workspace.folder / "part.bin").write_bytes(b"x" * 1000)
+        return Report(headline="", rows=rows, figures={"characters": 4_000})
+
+    Store(store).build(Identity(key="code_documents", code="old", values=json.loads(json.dumps(values))), write)
+
+
+def test_measured_sizes_take_the_place_of_estimates_when_the_recipe_agrees(tmp_path: Path) -> None:
+    given = recipe(seed_corpus__code_documents=[{"name": "s", "kind": "python_code", "location": "stdlib", "domain": "code"}])
+    document_artifact(tmp_path, given)
+    found = estimated(given, store=tmp_path).costs["code_documents"]
+    assert found.measured
+    assert (found.documents.value, found.tokens.value, found.disk.value) == (7, 1_000, 1_000)
+    other = recipe(
+        seed_corpus__code_documents=[
+            {"name": "s", "kind": "python_code", "location": "stdlib", "domain": "code", "max_documents": 5}
+        ]
+    )
+    assert not estimated(other, store=tmp_path).costs["code_documents"].measured
+
+
+def test_an_artifact_whose_inputs_are_of_another_recipe_is_not_this_recipes(tmp_path: Path) -> None:
+    def built(key: str, values: dict[str, Any], inputs: dict[str, str]) -> str:
+        identity = Identity(key=key, code="c", values=values, inputs=inputs)
+        Store(tmp_path).build(identity, lambda workspace: Report(headline="", rows=3))
+        return identity.fingerprint
+
+    given = recipe()
+    rules = {"seed_corpus.curation": given.value("seed_corpus.curation")}
+    right = built("tool_documentation", {"seed_corpus.tool_documentation": ["aws", "google", "python"]}, {})
+    wrong = built("tool_documentation", {"seed_corpus.tool_documentation": ["others"]}, {})
+    built("seed_corpus", rules, {"tool_documentation": wrong})
+    assert not estimated(given, store=tmp_path).costs["seed_corpus"].measured
+    built("seed_corpus", rules, {"tool_documentation": right})
+    assert estimated(given, store=tmp_path).costs["seed_corpus"].measured
+
+
+def test_the_command_prints_every_asset_in_plain_text_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["paper", "--gpu", "h200", "--mfu", "0.4"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "hephaestus/stage1_checkpoint" in text
+    assert "128 A100-40G for 11.1 days (34,099 GPU-hours)" in text
+    assert "by a third-party note, not the paper's own words" in text
+    assert main(["paper", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gpu"] == "A100-40GB"
+    keys = {asset["key"] for asset in found["assets"]}
+    assert {"proxy_runs/45M-a36-s1", "benchmark_report"} <= keys
+    assert all(job["fits"] for job in found["memory"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["paper", "--gpu", "abacus"], "gpu 'abacus' is not known; choose one of A100-40GB"),
+        (["paper", "--mfu", "1.5"], "mfu 1.5 is a share"),
+        (["nowhere"], "no recipe 'nowhere'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_recipe_with_wrong_values_is_refused_and_one_with_missing_inputs_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: paper\nname: mine\nmixture: { stage1_tokens: 0 }\n")
+    assert main([str(mine)]) == 2
+    assert "mine.yaml:3: mixture.stage1_tokens" in capsys.readouterr().err
+    mine.write_text("extends: paper\nname: mine\nmixture: { stage1_tokens: 2097152000 }\n")
+    assert main([str(mine)]) == 0
+    said = capsys.readouterr().out
+    assert "paper.yaml:16: seed_corpus.tool_documentation.0" in said
+    assert "1,000 steps" in said
+
+
+def test_the_dry_run_needs_no_heavy_library() -> None:
+    code = "import sys, hephaestus_dag.costs.__main__ as m; m.main(['paper']); print(*{n.split('.')[0] for n in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = run.stdout.splitlines()[-1].split()
+    assert not {"torch", "transformers", "deepspeed", "datasets", "faiss", "dagster", "assets"} & set(loaded)
