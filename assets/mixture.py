@@ -1,5 +1,6 @@
 """Mixture: tokens, and which of them a stage is shown (paper section 4.3)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def plan(build: Build, config: MixtureConfig, stores: list[str], headline: str, 
         figures={"tokens": planned["tokens"], **{f"{name} epochs": c["epochs"] for name, c in components.items()}},
         tables={
             "components": [{"component": name, **component} for name, component in components.items()],
-            "sources": rounded(planned["sources"]),
+            "sources": source_rows(planned),
             **({"sources too short for one sequence": planned["too_short"]} if planned["too_short"] else {}),
         },
         pictures={"shares and epochs": "mixture.png"},
@@ -158,6 +159,12 @@ def plan(build: Build, config: MixtureConfig, stores: list[str], headline: str, 
             contamination_check(build, shown),
         ],
     )
+
+
+def source_rows(planned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a mixture shows of each source, from its mixture.json."""
+    columns = ("source", "domain", "tokens", "unique_tokens", "epochs")
+    return rounded([{name: source[name] for name in columns} for source in planned["sources"]])
 
 
 def contamination_check(build: Build, stores: list[Path]) -> Check:

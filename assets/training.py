@@ -7,7 +7,7 @@ from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, artifact
 from assets.live import LiveView
-from assets.mixture import MIXTURE_FIELDS, seed_weights
+from assets.mixture import MIXTURE_FIELDS, seed_weights, source_rows
 from assets.showing import figures_of, rounded
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.models import model_identity
@@ -43,11 +43,6 @@ def heldout_streams(store: Path) -> dict[str, tuple[Path, str]]:
     return {stream["domain"]: (store, name) for name, stream in sorted(streams.items()) if stream["split"] == "heldout"}
 
 
-def tokens_by_source(mixture: Path) -> list[dict[str, Any]]:
-    """Return what a mixture shows of each source."""
-    return json.loads((mixture / "mixture.json").read_text())["sources"]
-
-
 def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Path], threads: int | None = None) -> Report:
     """Run one training job in the build's folder."""
     from hephaestus_dag.training.job import TrainingJob
@@ -55,6 +50,7 @@ def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Pat
     job = TrainingJob(
         title=build.key,
         model=model,
+        backbone=build.recipe.training.backbone.model,
         tokenizer=build.input("tokenizer"),
         mixture=mixture,
         stores=tuple(stores),
@@ -103,7 +99,7 @@ def training_report(build: Build, mixture: Path, summary: Any) -> Report:
                 ]
             ),
             "tokens by component": [{"component": name, "tokens": count} for name, count in summary["mix"].items()],
-            "tokens by source": rounded(tokens_by_source(mixture)),
+            "tokens by source": source_rows(json.loads((mixture / "mixture.json").read_text())),
         },
         pictures={"loss curve": "loss.png"},
         checks=[

@@ -14,9 +14,12 @@ class TrainingJob(Config):
 
     title: str = Field(..., description="Name of the run, for logs and the figure")
     model: ModelShape | Path = Field(..., description="Shape of a fresh model, or the Hugging Face folder to continue from")
+    backbone: str | None = Field(
+        default=None, description="Published model that all began with, for the card; null: it began with fresh weights"
+    )
     tokenizer: Path = Field(..., description="Hugging Face tokenizer folder")
     mixture: Path = Field(..., description="Folder of the planned mixture")
-    stores: tuple[Path, ...] = Field(..., min_length=1, description="Token stores, in the order the mixture was planned with")
+    stores: tuple[Path, ...] = Field(..., min_length=1, description="Token stores that the mixture was planned over")
     heldout: dict[str, tuple[Path, str]] = Field(..., description="Held-out streams by domain: (token store, stream name)")
     config: TrainingConfig = Field(..., description="Optimisation")
     output: Path = Field(..., description="Folder for the model, metrics, summary and figure")

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.models import folder_digest
 from hephaestus_dag.training import engine as deepspeed
+from hephaestus_dag.training.card import model_card
 from hephaestus_dag.training.checkpoint import Checkpoint, Checkpoints
 from hephaestus_dag.training.config import ModelShape
 from hephaestus_dag.training.flops import flops_per_token, peak_flops
@@ -172,16 +173,15 @@ class _Run:
         """Score the held-out streams; a score that is not finite sends the run back to its checkpoint."""
         began = time.perf_counter()
         scores = self.heldout.evaluate(self.engine, self.place.device, self.micro)
-        for domain, score in scores.items():
-            if not math.isfinite(score["loss"]):
-                problem = f"the held-out loss of {domain} is {score['loss']}"
-                if not self.step:
-                    raise FloatingPointError(f"step 0: {problem}; check the model")
-                self._rewind(problem)
-                return self._evaluate()
+        if spoilt := [domain for domain, score in scores.items() if not math.isfinite(score["loss"])]:
+            problem = f"the held-out loss of {spoilt[0]} is {scores[spoilt[0]]['loss']}"
+            if not self.step:
+                raise FloatingPointError(f"step 0: {problem}; check the model")
+            self._rewind(problem)
+            self._evaluate()
+            return
         logger.info("%s: step %d of %d, held-out %s", self.job.title, self.step, self.num_steps, scores)
         self._note(heldout=scores, seconds=round(time.perf_counter() - began, 6))
-        return None
 
     def _note(self, **values: Any) -> None:
         if self.metrics:
@@ -194,6 +194,8 @@ class _Run:
             return
         if not is_finite(self.engine):
             self._rewind("the weights are not finite")
+            if last:
+                self._evaluate()
         self.last_save = self.step
         if not self.guard.streak:
             self._save()
@@ -282,7 +284,13 @@ class _Run:
             "heldout_targets": self.heldout.targets,
             "heldout_bytes": self.heldout.bytes,
         }
-        summary = write_output(self.job.output, lines, facts, partial(export_model, model, weights, self.tokenizer))
+
+        def save_model(folder: Path, summary: dict[str, Any]) -> None:
+            export_model(model, weights, self.tokenizer, folder)
+            mixture = json.loads((self.job.mixture / "mixture.json").read_text())
+            (folder / "README.md").write_text(model_card(summary, self.config, mixture, self.job.backbone))
+
+        summary = write_output(self.job.output, lines, facts, save_model)
         spent = {
             "peak_flops": self.peak,
             "peak_from": self.peak_from,

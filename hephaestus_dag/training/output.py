@@ -21,14 +21,14 @@ CLOCK = ("seconds", "tokens_per_second", "mfu")
 def write_output(folder: Path, lines: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], save_model: Any) -> dict[str, Any]:
     """Write model, metrics.jsonl, summary.json and loss.png into a folder, all of them or none; return the summary.
 
-    ``lines`` are those of the metrics, ``facts`` come into the summary, ``save_model(folder)`` writes the model. The same job
-    gives the same bytes. Raises OSError when the disk refuses.
+    ``lines`` are those of the metrics, ``facts`` come into the summary, ``save_model(folder, summary)`` writes the model. The
+    same job gives the same bytes. Raises OSError when the disk refuses.
     """
     # What a clock or a disk did stays out of the output.
     lines = [{key: line[key] for key in line if key not in CLOCK} for line in lines if "checkpoint_failed" not in line]
     summary = summarise(lines, facts)
     with _all_or_nothing(folder) as staging:
-        save_model(staging / "model")
+        save_model(staging / "model", summary)
         (staging / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (staging / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         draw_loss(lines, facts["title"], staging / "loss.png")

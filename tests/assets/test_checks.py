@@ -1,5 +1,6 @@
 """Every check that stops a run can fail: what it looks for is planted, and it is found."""
 
+import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,9 +184,10 @@ def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     ],
 )
 def test_training_checks(tmp_path: Path, result: dict, expected: list[str]) -> None:
-    (tmp_path / "mixture.json").write_text('{"sources": [{"source": "aws", "tokens": 48}]}')
+    shown = {"source": "aws", "domain": "agent", "tokens": 48, "unique_tokens": 24, "epochs": 2.0}
+    (tmp_path / "mixture.json").write_text(json.dumps({"sources": [{**shown, "store": 0}]}))
     report = training.training_report(made_build(tmp_path), tmp_path, result)
     assert failed(report) == expected
     assert report.figures["MFU"] == "unknown: no peak of this GPU is known here"
     assert report.figures["GPU hours"] == pytest.approx(2 * 48 / 3600, rel=1e-3)
-    assert report.tables["tokens by source"] == [{"source": "aws", "tokens": 48}]
+    assert report.tables["tokens by source"] == [shown]

@@ -24,7 +24,7 @@ from hephaestus_dag.training.metrics import read_metrics
 from tests.training.conftest import Corpus
 
 MakeJob = Callable[..., TrainingJob]
-NUMBERS = st.one_of(st.floats(0, 20), st.sampled_from([math.nan, math.inf]))
+NUMBERS = st.one_of(st.floats(0, 20), st.floats(1, 1.1), st.sampled_from([math.nan, math.inf]))
 
 
 @given(st.lists(NUMBERS, max_size=60), st.integers(8, 20), st.floats(0.5, 6))
