@@ -11,6 +11,7 @@ from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.progress import Progress
 
 SECONDS_BETWEEN_OBSERVATIONS = 30.0
+MOST_LINES = 10_000
 
 
 class LiveView:
@@ -20,18 +21,33 @@ class LiveView:
         self.build, self.job = build, job
         self.progress = Progress(job)
         self._lines: list[dict[str, Any]] = []
+        self._every = 1
         self._last = time.monotonic()
 
     def note(self, metrics: dict[str, Any]) -> None:
         """Take one line of the metrics."""
         self.progress.take(metrics)
-        self._lines.append(metrics)
+        self._keep(metrics)
         done, total = self.progress.step, self.progress.num_steps
         events.emit("progress", self.build.key, done=done, total=total, note=self.progress.figures)
         now = time.monotonic()
         if metrics.get("loss") is not None and now - self._last >= SECONDS_BETWEEN_OBSERVATIONS:
             self._last = now
             self._observe(metrics)
+
+    def _keep(self, metrics: dict[str, Any]) -> None:
+        """Remember a line for the curve, of a long run only every so many steps; one done again takes its former place."""
+        while self._lines and self._lines[-1]["step"] > metrics["step"] - ("tokens" in metrics):
+            self._lines.pop()
+        if self._shown(metrics):
+            self._lines.append(metrics)
+        if len(self._lines) > MOST_LINES:
+            self._every *= 2
+            self._lines = [*filter(self._shown, self._lines)]
+
+    def _shown(self, metrics: dict[str, Any]) -> bool:
+        """Whether a line is an event, or of one of the steps that are kept."""
+        return "tokens" not in metrics or "skipped" in metrics or metrics["step"] % self._every == 0
 
     def _observe(self, metrics: dict[str, Any]) -> None:
         from hephaestus_dag.training.figure import draw_loss

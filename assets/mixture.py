@@ -133,12 +133,13 @@ def plan(build: Build, config: MixtureConfig, stores: list[str], headline: str, 
     from hephaestus_dag.mixture.figure import mixture_figure
     from hephaestus_dag.mixture.plan import plan_mixture
 
-    planned = plan_mixture(config, [build.input(store) for store in stores], build.folder, replayed)
+    own = [build.input(store) for store in stores]
+    planned = plan_mixture(config, own, build.folder, replayed)
     mixture_figure(build.folder, build.folder / "mixture.png")
     components = planned["components"]
     worst = max(abs(c["tokens"] - c["share"] * planned["tokens"]) for c in components.values())
     missing = config.tokens - planned["tokens"]
-    shown = [build.input(store) for store in stores]
+    shown = list(dict.fromkeys([*own, *(replayed.stores if replayed else ())]))
     return Report(
         headline=f"{planned['tokens']:,} tokens: {headline}",
         rows=planned["num_sequences"],

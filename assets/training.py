@@ -69,6 +69,7 @@ def training_report(build: Build, mixture: Path, summary: Any) -> Report:
     rise = after["text"]["bits_per_byte"] / before["text"]["bits_per_byte"] - 1
     tolerance = build.recipe.training.forgetting_tolerance
     losses = " ".join(f"{domain} {values['bits_per_byte']:.2f}" for domain, values in sorted(after.items()))
+    final = "unknown, no step made an update" if summary["loss"] is None else f"{summary['loss']:.4f}"
     processors = "GPU" if summary["device"].startswith("cuda") else "CPU process"
     return Report(
         headline=f"{summary['steps']:,} steps, {summary['tokens']:,} tokens; held-out bits per byte: {losses}",
@@ -105,8 +106,9 @@ def training_report(build: Build, mixture: Path, summary: Any) -> Report:
         checks=[
             Check(
                 name=FINITE_CHECK.name,
-                passed=all(map(math.isfinite, [summary["loss"], *(score["loss"] for score in after.values())])),
-                detail=f"final training loss {summary['loss']:.4f}; held-out bits per byte: {losses}",
+                passed=summary["loss"] is not None
+                and all(map(math.isfinite, [summary["loss"], *(score["loss"] for score in after.values())])),
+                detail=f"final training loss {final}; held-out bits per byte: {losses}",
             ),
             Check(
                 name=GENERAL_CHECK.name,

@@ -154,10 +154,10 @@ def start(options: argparse.Namespace, side: str, model: str, dtype: str, folder
 def environment(options: argparse.Namespace, ours: bool) -> dict[str, str]:
     """Return the variables of a side; ours has those that the launcher sets."""
     env = {"OMP_NUM_THREADS": str(options.threads), "DS_ACCELERATOR": options.device, "TOKENIZERS_PARALLELISM": "false"}
-    if ours:
-        from hephaestus_dag.training import launch
+    if ours and options.device == "cpu":
+        from hephaestus_dag.training.launch import KEEP_MEMORY
 
-        env |= getattr(launch, "ALLOCATOR", {})
+        env["GLIBC_TUNABLES"] = KEEP_MEMORY
     return env
 
 

@@ -53,4 +53,5 @@ def check_borders(store_folder: Path, tokenizer_folder: Path) -> BorderCheck:
         blocks = range(0, len(tokens), TOKENS_AT_ONCE)
         inside += sum(int(np.count_nonzero(tokens[at : at + TOKENS_AT_ONCE] == borders.end)) for at in blocks)
         inside -= int(ended.sum() + (begun.sum() if borders.start == borders.end else 0))
-    return BorderCheck(documents, begins / max(documents, 1), ends / max(documents, 1), inside)
+    begin_right, end_right = (count / documents if documents else 1.0 for count in (begins, ends))
+    return BorderCheck(documents, begin_right, end_right, inside)

@@ -90,10 +90,11 @@ def catalogue(folders: Sequence[Path], seed: int) -> Catalogue:
                 first += len(batch)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ValueError(f"{file} cannot be read ({error}): delete its folder, and materialise its asset again") from error
-    rows, names = np.concatenate(blocks), sorted(kinds)
+    rows, order, names = np.concatenate(blocks), np.concatenate(orders), sorted(kinds)
+    del blocks, orders
     rank = {kinds[name]: place for place, name in enumerate(names)}
     rows["kind"] = np.array([rank[number] for number in range(len(rank))], np.int32)[rows["kind"]] if rank else 0
-    return Catalogue(rows[np.lexsort([rows["kind"], rows["id"], np.concatenate(orders)])], files, names)
+    return Catalogue(rows[np.lexsort([rows["kind"], rows["id"], order])], files, names)
 
 
 def _order(batch: pa.RecordBatch, seed: int) -> np.ndarray:

@@ -53,8 +53,9 @@ def render_chat(
     """Return ``(token_ids, mask)`` of a conversation, int64 and uint8 of shape [tokens].
 
     The mask is 1 on what an assistant has to produce: the tokens of its turns whose ``loss`` is true and the token that
-    ends each. The system turn is `system_prompt`, followed by the conversation's own system message where it opens with
-    one; without tools such a message stands alone. With ``generate`` the tokens end where the assistant's next turn begins.
+    ends each; a turn without words is no target. The system turn is `system_prompt`, followed by the conversation's own
+    system message where it opens with one; without tools such a message stands alone. With ``generate`` the tokens end
+    where the assistant's next turn begins.
 
     A template that refuses a role gets it folded, see `ChatTemplate`. Words that spell a special token are encoded as plain
     text, so a tool's result cannot open a turn. Raises ValueError when the tokenizer has no chat template, or one that does
@@ -77,7 +78,8 @@ class ChatRenderer:
         own = turn_text(messages[0]) if messages and messages[0].role == "system" else ""
         turns = messages[1:] if messages and messages[0].role == "system" else messages
         system = "\n\n".join(text for text in (system_prompt(tools, react) if tools or not own else "", own) if text)
-        spoken = [Turn("system", system), *(Turn(turn.role, turn_text(turn, react), turn.loss) for turn in turns)]
+        said = [(turn, turn_text(turn, react)) for turn in turns]
+        spoken = [Turn("system", system), *(Turn(turn.role, text, turn.loss and bool(text)) for turn, text in said)]
         return self._text.encode(self._template.chunks(spoken, generate))
 
 

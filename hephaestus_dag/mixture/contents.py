@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from hephaestus_dag.mixture.store import TokenStore
 from hephaestus_dag.mixture.tokenizer import load_tokenizer
 
@@ -20,10 +18,9 @@ def decoded_documents(stores: list[Path], tokenizer_folder: Path) -> Iterator[tu
             if stream.split != "train":
                 continue
             tokens, ledger = store.tokens(name), store.stream_ledger(name, ["document_id", "offset", "length"])
-            identities = ledger["document_id"].to_pylist()
             starts = ledger["offset"].to_numpy()
             ends = starts + ledger["length"].to_numpy()
-            for first in range(0, len(identities), DOCUMENTS_AT_ONCE):
-                rows = range(first, min(first + DOCUMENTS_AT_ONCE, len(identities)))
-                spans = [np.asarray(tokens[starts[row] : ends[row]]).tolist() for row in rows]
-                yield [identities[row] for row in rows], tokenizer.batch_decode(spans, skip_special_tokens=True)
+            for first in range(0, len(starts), DOCUMENTS_AT_ONCE):
+                some = slice(first, first + DOCUMENTS_AT_ONCE)
+                spans = [tokens[start:end].tolist() for start, end in zip(starts[some], ends[some], strict=True)]
+                yield ledger["document_id"][some].to_pylist(), tokenizer.batch_decode(spans, skip_special_tokens=True)

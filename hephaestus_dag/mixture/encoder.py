@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from hephaestus_dag.mixture.store import MixtureError, token_dtype
-from hephaestus_dag.mixture.tokenizer import load_tokenizer
+from hephaestus_dag.mixture.tokenizer import load_tokenizer, vocabulary_size
 from hephaestus_dag.whole_folder import whole_file
 
 
@@ -59,17 +59,12 @@ class EncoderSpec:
         from hephaestus_dag.mixture.pieces import piece_patterns
 
         tokenizer = load_tokenizer(tokenizer_folder)
-        backend, borders = tokenizer.backend_tokenizer, document_borders(tokenizer)
-        backend.no_truncation()
-        backend.no_padding()
-        definition = backend.to_str()
-        digest = tokenizer_digest(tokenizer)
+        backend, borders, digest = tokenizer.backend_tokenizer, document_borders(tokenizer), tokenizer_digest(tokenizer)
         file = work / f"{digest[:16]}.tokenizer.json"
-        if not file.exists():
-            work.mkdir(parents=True, exist_ok=True)
-            with whole_file(file) as staging:
-                staging.write_text(definition)
-        plain = cls(str(file), digest, len(tokenizer), borders)
+        work.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as staging:
+            staging.write_text(backend.to_str())
+        plain = cls(str(file), digest, vocabulary_size(tokenizer), borders)
         fast = replace(plain, patterns=piece_patterns(backend))
         same = zip(Encoder(plain)(sample), Encoder(fast)(sample), strict=True)
         return fast if fast.patterns and all(np.array_equal(one, other) for one, other in same) else plain

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hephaestus_dag.mixture.examples import ExampleBuilder
 from hephaestus_dag.mixture.packing import Packer
 from hephaestus_dag.mixture.plan import plan_mixture
 from hephaestus_dag.mixture.store import MixtureError, StreamWriter, TokenStore, is_heldout, token_dtype, write_store
-from hephaestus_dag.mixture.tokenizer import load_tokenizer
+from hephaestus_dag.mixture.tokenizer import load_tokenizer, vocabulary_size
 
 DOMAIN = "instruction"
 
@@ -47,7 +48,8 @@ def build_instructions(
     builder = ExampleBuilder(ChatRenderer(tokenizer), config)
     pools = [_trajectories(trajectory_folders, document_folders, config, synthetic) for synthetic in (False, True)]
     examples = [builder.accepted(pool) for pool in pools]
-    dtype = token_dtype(len(tokenizer))
+    vocab_size = vocabulary_size(tokenizer)
+    dtype = token_dtype(vocab_size)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     packers = {
         split: Packer(StreamWriter(folder, DOMAIN, split, dtype, masked=True), config.sequence_length, pad)
@@ -77,7 +79,7 @@ def build_instructions(
     for packer in packers.values():
         packer.finish()
     writers = [packer.writer for packer in packers.values()]
-    streams = write_store(folder, len(tokenizer), writers, config.sequence_length, tokenizer_digest(tokenizer))
+    streams = write_store(folder, vocab_size, writers, config.sequence_length, tokenizer_digest(tokenizer))
     return {
         "examples": sum(taken),
         "recorded": taken[0],
@@ -114,10 +116,10 @@ def plan_instructions(store: Path, epochs: float, seed: int, folder: Path) -> di
 
 def _kinds(config: InstructionConfig) -> list[int]:
     """Return the kind of each example to take: 0 recorded, 1 synthetic."""
-    share = config.synthetic_share
-    if share in (0, 1):
-        return [int(share)] * config.num_examples
-    return apportion([round((1 - share) * 10**6), round(share * 10**6)], config.num_examples).tolist()
+    synthetic, all_of_them = Fraction(str(config.synthetic_share)).as_integer_ratio()
+    if synthetic in (0, all_of_them):
+        return [int(config.synthetic_share)] * config.num_examples
+    return apportion([all_of_them - synthetic, synthetic], config.num_examples).tolist()
 
 
 def _trajectories(

@@ -140,21 +140,14 @@ class MixtureLoader:
         return self.rows[start : start + count]
 
     def _positions(self, rows: np.ndarray) -> np.ndarray:
-        begins = np.zeros((len(rows), self.sequence_length), np.int64)
-        for row, (stream, offset) in enumerate(rows.tolist()):
-            borders = self._stream_borders(stream)
-            first, last = np.searchsorted(borders, (offset, offset + self.sequence_length))
-            inside = borders[first:last] - offset
-            begins[row, inside] = inside
-        return np.arange(self.sequence_length) - np.maximum.accumulate(begins, axis=1)
+        return np.stack(
+            [document_positions(self._stream_borders(stream), offset, self.sequence_length) for stream, offset in rows.tolist()]
+        )
 
     def _stream_borders(self, stream: int) -> np.ndarray:
-        """Return where documents, or padding, begin in a stream: int64, sorted."""
         if stream not in self._borders:
             described = self.streams[stream]
-            ledger = self.stores[described["store"]].stream_ledger(described["name"], ["offset", "length"])
-            offsets = ledger["offset"].to_numpy()
-            self._borders[stream] = np.union1d(offsets, offsets + ledger["length"].to_numpy())
+            self._borders[stream] = stream_borders(self.stores[described["store"]], described["name"])
         return self._borders[stream]
 
     def _stream_ledger(self, stream: int) -> tuple[pa.Table, np.ndarray, np.ndarray]:
@@ -162,3 +155,19 @@ class MixtureLoader:
         ledger = self.stores[described["store"]].stream_ledger(described["name"])
         offsets = ledger["offset"].to_numpy()
         return ledger, offsets, offsets + ledger["length"].to_numpy()
+
+
+def stream_borders(store: TokenStore, name: str) -> np.ndarray:
+    """Return where documents, or padding, begin in a stream: int64, sorted."""
+    ledger = store.stream_ledger(name, ["offset", "length"])
+    offsets = ledger["offset"].to_numpy()
+    return np.union1d(offsets, offsets + ledger["length"].to_numpy())
+
+
+def document_positions(borders: np.ndarray, offset: int, length: int) -> np.ndarray:
+    """Return each token's place in its part of a document, in the ``length`` tokens at ``offset``: int64, [length]."""
+    first, last = np.searchsorted(borders, (offset, offset + length))
+    inside = borders[first:last] - offset
+    begins = np.zeros(length, np.int64)
+    begins[inside] = inside
+    return np.arange(length) - np.maximum.accumulate(begins)

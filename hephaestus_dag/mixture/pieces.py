@@ -38,8 +38,9 @@ class Pieces:
         self._find = [re.compile(pattern).findall for pattern in patterns]
         self._normalizer = tokenizer.normalizer
         self._look_up = _Table(tokenizer, dtype).__getitem__
-        added = tokenizer.get_added_tokens_decoder().values()
-        self._spelt = [token.content for token in added if not token.special]
+        spelt = [token.content for token in tokenizer.get_added_tokens_decoder().values() if not token.special]
+        # Those that say so are looked for in normalised text, and normalised themselves.
+        self._spelt = {*spelt, *map(self._normalizer.normalize_str, spelt)} if self._normalizer else set(spelt)
 
     def encode(self, text: str) -> bytes | None:
         """Return the tokens of a text; None when it spells an added token that is not special, or has a rest beside pieces."""

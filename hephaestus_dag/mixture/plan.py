@@ -67,7 +67,7 @@ def plan_mixture(config: MixtureConfig, stores: Sequence[Path], folder: Path, re
     components: dict[str, dict[str, Any]] = {}
     for component, share, where in zip(config.components, shares, places, strict=False):
         unique = sum(stream.windows for stream in streams_of[component.name])
-        _check_component(config, component.name, unique, len(where))
+        _check_component(config, component.name, share, unique, len(where))
         for stream, mine in _divided(streams_of[component.name], where, config.weights):
             rows["stream"][mine] = len(streams)
             rows["offset"][mine] = visits(stream.windows, len(mine), (config.seed, len(streams))) * length
@@ -165,7 +165,7 @@ def _streams_again(replayed: MixtureLoader, stores: Sequence[TokenStore]) -> Ite
         yield PlannedStream(**stream | {"store": store, "component": REPLAY, "replays": stream["component"]})
 
 
-def _check_component(config: MixtureConfig, name: str, unique: int, needed: int) -> None:
+def _check_component(config: MixtureConfig, name: str, share: Fraction, unique: int, needed: int) -> None:
     available = math.floor(unique * config.max_epochs + 1e-9)
     if needed <= available:
         return
@@ -173,7 +173,7 @@ def _check_component(config: MixtureConfig, name: str, unique: int, needed: int)
     raise MixtureError(
         f"component {name}: needs {needed * length:,} tokens, {available * length:,} are available "
         f"({unique * length:,} unique, max_epochs {config.max_epochs:g}), {(needed - available) * length:,} short; "
-        f"add {name} documents, lower tokens to {int(config.tokens * available / needed):,} or the share of {name}, "
+        f"add {name} documents, lower tokens to {int(available / share) * length:,} or the share of {name}, "
         f"or raise max_epochs to {math.ceil(100 * needed / unique) / 100:g}"
     )
 
@@ -181,7 +181,7 @@ def _check_component(config: MixtureConfig, name: str, unique: int, needed: int)
 def _check_replay(config: MixtureConfig, replayed: MixtureLoader, needed: int) -> None:
     if needed > replayed.num_sequences:
         length = config.sequence_length
-        share = math.floor(10**4 * config.replay_share * replayed.num_sequences / needed) / 10**4
+        share = math.floor(10**4 * replayed.num_sequences / (config.tokens // length)) / 10**4
         raise MixtureError(
             f"replay: needs {needed * length:,} tokens, the replayed mixture has {replayed.num_sequences * length:,}, "
             f"{(needed - replayed.num_sequences) * length:,} short; lower replay_share to {share:g} "
@@ -200,8 +200,8 @@ def _check_sources(config: MixtureConfig, streams: Sequence[PlannedStream], rows
         windows.setdefault(source, {})[stream.store, stream.name] = stream.windows
     for source, count in visited.items():
         unique, length = sum(windows[source].values()), config.sequence_length
-        # Counts are whole sequences: a source may be given one more than its due.
-        if count > unique * config.max_epochs + 1:
+        # Counts are whole sequences, so a part of one is rounded up.
+        if count > math.ceil(unique * config.max_epochs - 1e-9):
             replay = f"{again[source] * length:,} of them replayed, " if again[source] else ""
             remedy = "lower replay_share or tokens" if again[source] else "bring the weights of the sources closer together"
             raise MixtureError(

@@ -5,7 +5,8 @@
     streams/<name>.bin        tokens, little endian, uint16 (vocabulary of at most 65,536 entries) or uint32
     streams/<name>.mask.bin   instruction data only: uint8 per token, 1 where the token is a target of the loss
     ledger.parquet            document_id, stream, domain, split, source, offset, length (in tokens), by stream and offset
-    store.json                dtype, vocabulary size, digest of the tokenizer, and for each stream what `Stream` has
+    store.json                dtype, vocabulary size, digest of the tokenizer, hash of the ledger, and for each stream what
+                              `Stream` has; its own hash is that of the whole store
 
 A domain has one training stream for each source of documents, and one held-out stream of all its sources.
 """
@@ -63,6 +64,8 @@ class Stream:
     """Length of the packed sequences; None when any window of the stream will do."""
     target_tokens: int | None = None
     """Tokens that are targets of the loss, in a masked stream."""
+    mask_sha256: str | None = None
+    """Of the mask file, in a masked stream."""
 
     @property
     def bytes_per_target(self) -> float:
@@ -80,6 +83,12 @@ def stream_name(domain: str, split: Split, source: str | None = None) -> str:
 def is_heldout(identity: str, share: float) -> bool:
     """Say whether a document id belongs to the held-out split: the first 32 bits of the hash decide."""
     return int(identity[:8], 16) / 2**32 < share
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -103,6 +112,7 @@ class TokenStore:
         self.fingerprint = hashlib.sha256(content).hexdigest()
         self.vocab_size: int = head["vocab_size"]
         self.tokenizer: str = head["tokenizer"]
+        self.ledger_sha256: str | None = head.get("ledger_sha256")
         self.dtype = np.dtype(head["dtype"]).newbyteorder("<")
         self.streams = {name: Stream(**fields) for name, fields in head["streams"].items()}
 
@@ -145,7 +155,7 @@ class TokenStore:
 
 
 class StreamWriter:
-    """Writes one stream of a token store and keeps its ledger, 48 bytes per document."""
+    """Writes one stream of a token store and keeps its ledger, about 60 bytes per document."""
 
     def __init__(
         self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False, source: str | None = None
@@ -159,7 +169,7 @@ class StreamWriter:
         self.tokens = self.documents = self.bytes = self.target_tokens = 0
         self._rows: list[tuple[str, str, int, int]] = []
         self._ledger: list[pa.RecordBatch] = []
-        self._hash = hashlib.sha256()
+        self._hash, self._mask_hash = hashlib.sha256(), hashlib.sha256()
         (folder / "streams").mkdir(parents=True, exist_ok=True)
         self._file = (folder / "streams" / f"{self.name}.bin").open("wb")
         self._mask_file = (folder / "streams" / f"{self.name}.mask.bin").open("wb") if masked else None
@@ -180,11 +190,13 @@ class StreamWriter:
         self.tokens += len(tokens)
         if self._mask_file is not None:
             assert mask is not None
-            self._mask_file.write(mask.astype(np.uint8, copy=False).tobytes())
+            content = mask.astype(np.uint8, copy=False).tobytes()
+            self._mask_file.write(content)
+            self._mask_hash.update(content)
             self.target_tokens += int(mask.sum())
 
     def close(self, sequence_length: int | None = None) -> tuple[Stream, list[pa.RecordBatch]]:
-        """Close the files; return the description of the stream and its ledger."""
+        """Close the files; return the description of the stream and its ledger. To close twice does no harm."""
         self._file.close()
         if self._mask_file is not None:
             self._mask_file.close()
@@ -200,6 +212,7 @@ class StreamWriter:
             sha256=self._hash.hexdigest(),
             sequence_length=sequence_length,
             target_tokens=self.target_tokens if self.masked else None,
+            mask_sha256=self._mask_hash.hexdigest() if self.masked else None,
         )
         return stream, self._ledger
 
@@ -219,6 +232,7 @@ def write_store(
     ``tokenizer`` is the digest of what decides the tokens of a text.
     """
     streams: dict[str, Stream] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(folder / "ledger.parquet", LEDGER_SCHEMA, compression="zstd") as ledger:
         for writer in sorted(writers, key=lambda w: w.name):
             streams[writer.name], batches = writer.close(sequence_length)
@@ -231,6 +245,7 @@ def write_store(
         "dtype": token_dtype(vocab_size).name,
         "vocab_size": vocab_size,
         "tokenizer": tokenizer,
+        "ledger_sha256": file_sha256(folder / "ledger.parquet"),
         "streams": {name: asdict(stream) for name, stream in streams.items()},
     }
     (folder / "store.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")

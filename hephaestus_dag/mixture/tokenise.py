@@ -28,6 +28,8 @@ UNIT_BYTES = 32_000_000
 BATCH_DOCUMENTS = 256
 SAMPLE_FILES, SAMPLE_DOCUMENTS, SAMPLE_CHARACTERS = 16, 32, 1_000
 """Real text on which the fast way to encode is compared with `tokenizers` before it is taken."""
+OPEN_FILES = 250
+"""Files of tokens that are open at once while streams are put together; a map holds its file, and a process may have 1,024."""
 BYTES_PER_TOKEN = 3.0
 """First guess, rather low: where it is wrong, the next round knows better."""
 
@@ -52,7 +54,7 @@ def tokenise_documents(
 
     Documents stand in the order of a seeded hash of their id, so ``max_tokens_per_domain`` takes the same share of every
     source; the last document may exceed it. Each is followed by the tokenizer's end-of-text token (and preceded by its
-    beginning-of-text token where it sets one). Memory: about 300 bytes per document, and a unit of tokens per process.
+    beginning-of-text token where it sets one). Memory: about 150 bytes per document, and a unit of tokens per process.
 
     Returns counts per stream, the documents left out by reason, and where tokens came from: encoded, taken over from
     ``earlier``, resumed from ``work``; documents that were encoded may still be left out. Raises MixtureError when the
@@ -94,7 +96,8 @@ class _Tokens:
     def __init__(self, documents: Catalogue, spec: EncoderSpec, progress: Callable[[int, int], None] | None) -> None:
         self.documents, self.spec, self.progress = documents, spec, progress
         self.dtype = token_dtype(spec.vocab_size)
-        self.parts: list[np.ndarray] = []
+        self._parts: list[Callable[[], np.ndarray]] = []
+        self._part = lru_cache(maxsize=OPEN_FILES)(lambda part: self._parts[part]().view(np.ndarray))
         self.counts: dict[str, int] = dict.fromkeys(("encoded", "taken_over", "resumed"), 0)
 
     def take_over(self, earlier: Sequence[Path]) -> None:
@@ -113,20 +116,22 @@ class _Tokens:
         jobs = [(self.documents.files[catalogued["file"][unit[0]]], catalogued["row"][unit]) for unit in missing]
         encoded = iter(map(partial(_encode_unit, self.spec, work), jobs) if jobs else ())
         for unit, path in zip(units, paths, strict=True):
-            tokens = np.load(path or next(encoded), mmap_mode="r").view(np.ndarray)
-            ends = document_ends(tokens, self.spec.borders)
+            tokens = partial(np.load, path or next(encoded), mmap_mode="r")
+            ends = document_ends(tokens(), self.spec.borders)
             offsets = np.concatenate([[0], ends[:-1]])
             self._place("resumed" if path else "encoded", tokens, unit, offsets, ends - offsets)
 
     def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the tokens of some documents."""
         for part, offset, length in self.documents.rows[["part", "offset", "length"]][rows].tolist():
-            yield self.parts[part][offset : offset + length]
+            yield self._part(part)[offset : offset + length]
 
-    def _place(self, how: str, tokens: np.ndarray, rows: np.ndarray, offsets: np.ndarray, lengths: np.ndarray) -> None:
-        for field, values in (("part", len(self.parts)), ("offset", offsets), ("length", lengths)):
+    def _place(
+        self, how: str, tokens: Callable[[], np.ndarray], rows: np.ndarray, offsets: np.ndarray, lengths: np.ndarray
+    ) -> None:
+        for field, values in (("part", len(self._parts)), ("offset", offsets), ("length", lengths)):
             self.documents.rows[field][rows] = values
-        self.parts.append(tokens)
+        self._parts.append(tokens)
         self.counts[how] += len(rows)
         if self.progress:
             self.progress(sum(self.counts.values()), len(self.documents.rows))
@@ -240,4 +245,5 @@ def _streams(
                 writer.record(identity, offset, length, size, name)
                 offset += length
             writer.append(np.concatenate(list(tokens.of(block))))
+        writer.close()  # now, so that only its ledger stays, and no open file
         yield writer

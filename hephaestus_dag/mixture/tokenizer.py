@@ -72,6 +72,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def vocabulary_size(tokenizer: Any) -> int:
+    """Return the entries that an embedding needs: ids of a loaded tokenizer may leave some out."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def copy_tokenizer(model_folder: Path, folder: Path) -> dict[str, Any]:
     """Save the tokenizer of a model, and nothing else of it; where it has no padding token, end-of-text pads.
 
@@ -83,7 +88,7 @@ def copy_tokenizer(model_folder: Path, folder: Path) -> dict[str, Any]:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(folder)
-    return {"vocab_size": len(tokenizer)}
+    return {"vocab_size": vocabulary_size(tokenizer)}
 
 
 class _Sample:

@@ -30,7 +30,9 @@ class Columns(Config):
 class SourceConfig(Config):
     """One source of documents: what kind it is, where it lies, and how much of it is taken."""
 
-    name: str = Field(pattern=r"^[a-z0-9_.-]+$", description="Name, unique in a recipe; every document carries it")
+    name: str = Field(
+        pattern=r"^[a-z0-9_.-]+$", max_length=100, description="Name, unique in a recipe; every document carries it"
+    )
     kind: str = Field(description="Kind of source: a key of hephaestus_dag.sources.KINDS")
     location: str = Field(
         description="`package:<distribution>`, `packages` (those named in `packages`), `npm:<package>[@<version>]`, `stdlib`, "

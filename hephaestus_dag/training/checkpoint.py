@@ -7,13 +7,15 @@ of itself comes last, and a rename makes it visible::
     checkpoints/step-00000200/state/00000.safetensors
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,18 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+@contextmanager
+def alone_in(work: Path) -> Iterator[None]:
+    """Keep a second start of the job out of its work folder. Raises ValueError when this one is the second."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"work: another process is training in {work}; wait for its end, or end it") from error
+        yield
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -19,7 +19,7 @@ def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) -> N
     from matplotlib.figure import Figure
 
     steps = [line for line in metrics if "tokens" in line]
-    tokens_of = {0: 0} | {line["step"]: line["tokens"] for line in steps}
+    tokens_per_step = steps[0]["tokens"] // steps[0]["step"] if steps else 0
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -38,7 +38,7 @@ def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) -> N
     axes.plot(*_thinned(tokens, smooth(loss)), color="0.25", linewidth=1.4, label="training, smoothed")
     evaluations = [line for line in metrics if "heldout" in line]
     for domain in sorted(evaluations[0]["heldout"]) if evaluations else []:
-        points = [(tokens_of[line["step"]], line["heldout"][domain]["loss"]) for line in evaluations]
+        points = [(line["step"] * tokens_per_step, line["heldout"][domain]["loss"]) for line in evaluations]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=f"held-out {domain}")
 
     if skipped := [line["tokens"] for line in steps if "skipped" in line]:
@@ -46,7 +46,7 @@ def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) -> N
         axes.plot(skipped, height, "x", color="C3", markersize=4, transform=axes.get_xaxis_transform(), label="step skipped")
     for number, line in enumerate(line for line in metrics if "rewound_to" in line):
         label = None if number else "back to a checkpoint"
-        axes.axvline(tokens_of[line["step"]], color="C3", linewidth=0.8, linestyle="--", label=label)
+        axes.axvline(line["step"] * tokens_per_step, color="C3", linewidth=0.8, linestyle="--", label=label)
     axes.set(xlabel="training tokens", ylabel="nats per token", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from hephaestus_dag.mixture.loader import document_positions, stream_borders
 from hephaestus_dag.mixture.store import TokenStore
 from hephaestus_dag.training.model import TokenizerFolder
 
@@ -39,7 +40,10 @@ class HeldoutSet:
             length = min(sequence_length, store.streams[name].tokens - 1)
             tokens, mask = store.windows(name, length, max(1, max_tokens // length))
             weights = np.ones(tokens[:, 1:].shape, np.float32) if mask is None else mask.astype(np.float32)
-            positions = _positions(store, name, *weights.shape) if document_masking else None
+            positions = None
+            if document_masking:
+                borders = stream_borders(store, name)
+                positions = np.stack([document_positions(borders, at * length, length) for at in range(len(tokens))])
             self.windows[domain] = (tokens, weights, positions)
             self.targets[domain] = int(weights.sum())
             # Counted from the very targets that are scored, so that no average ratio enters.
@@ -69,14 +73,3 @@ class HeldoutSet:
             domain: {"loss": nats / self.targets[domain], "bits_per_byte": nats / math.log(2) / self.bytes[domain]}
             for domain, nats in zip(self.windows, totals.tolist(), strict=True)
         }
-
-
-def _positions(store: TokenStore, name: str, windows: int, length: int) -> np.ndarray:
-    """Return the place of each token in its part of a document: int64, [windows, length]."""
-    ledger = store.stream_ledger(name, ["offset", "length"])
-    offsets = ledger["offset"].to_numpy()
-    borders = np.concatenate([offsets, offsets + ledger["length"].to_numpy(), np.arange(windows) * length])
-    begins = np.zeros(windows * length, np.int64)
-    inside = borders[borders < begins.size]
-    begins[inside] = inside
-    return (np.arange(begins.size) - np.maximum.accumulate(begins)).reshape(windows, length)

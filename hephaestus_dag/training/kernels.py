@@ -92,7 +92,7 @@ class Norm(torch.autograd.Function):
 
 
 class Attention(torch.autograd.Function):
-    """Causal attention of all heads of one sequence at a time; scores and their gradients are float32."""
+    """Causal attention; scores and their gradients are float32."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -100,45 +100,40 @@ class Attention(torch.autograd.Function):
 
         Returns [batch, length, heads, size] in the type of value.
         """
-        batch, heads, length, size = query.shape
+        heads, length, size = query.shape[1:]
         if mask is None:
-            mask = torch.ones(length, length, dtype=torch.bool).tril_().view(1, 1, length, length)
+            mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril_()
         bias = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
-        out = torch.empty(batch, length, heads, size, dtype=value.dtype)
-        kept = []
+        bias = bias.expand(-1, 1 if len(bias) == 1 else heads, -1, -1)
+        ctx.shape, ctx.scale, probabilities = query.shape, scale, []
         with torch.autocast("cpu", enabled=False):
-            query, key = query.float(), key.float()
-            for row in range(batch):
-                for part, seen in _blocks(length):
-                    hidden = bias[row % len(bias), :, part, seen]
-                    scores = torch.baddbmm(hidden, query[row, :, part], key[row, :, seen].transpose(1, 2), alpha=scale)
-                    kept.append(scores.softmax(2).to(value.dtype))
-                    out[row, part] = torch.bmm(kept[-1], value[row, :, seen]).transpose(0, 1)
-        ctx.save_for_backward(query, key, value, out, *kept)
-        ctx.scale = scale
-        return out
+            query, key = (query.float() * scale).reshape(-1, length, size), key.float().reshape(-1, length, size)
+            value = value.reshape(-1, length, size)
+            out = torch.empty_like(value)
+            for part, seen in _blocks(length):
+                hidden = bias[:, :, part, seen].flatten(0, 1)
+                scores = torch.baddbmm(hidden, query[:, part], key[:, seen].transpose(1, 2))
+                probabilities.append(scores.softmax(2).to(value.dtype))
+                out[:, part] = torch.bmm(probabilities[-1], value[:, seen])
+        ctx.save_for_backward(query, key, value, out, *probabilities)
+        return out.view(ctx.shape).transpose(1, 2).contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         """As in FlashAttention-2 (arXiv 2307.08691), with the probabilities kept instead of computed again."""
-        query, key, value, out, *kept = ctx.saved_tensors
-        batch, heads, length, size = query.shape
-        ours = [torch.zeros(batch, length, heads, size).transpose(1, 2) for _ in range(3)]
-        probabilities = iter(kept)
+        query, key, value, out, *probabilities = ctx.saved_tensors
+        grad = grads[0].transpose(1, 2).reshape(out.shape)
+        query_grad, key_grad, value_grad = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(key)
         with torch.autocast("cpu", enabled=False):
-            for row in range(batch):
-                query_grad, key_grad, value_grad = (grad[row] for grad in ours)
-                grad = grads[0][row].transpose(0, 1)
-                exact = grad.float()
-                drop = -(exact * out[row].transpose(0, 1)).sum(2, keepdim=True)
-                transposed = value[row].float().transpose(1, 2)
-                for part, seen in _blocks(length):
-                    probability = next(probabilities)
-                    change = torch.baddbmm(drop[:, part], exact[:, part], transposed[:, :, seen]).mul_(probability)
-                    query_grad[:, part] = torch.bmm(change, key[row, :, seen])
-                    key_grad[:, seen] += torch.bmm(change.transpose(1, 2), query[row, :, part])
-                    value_grad[:, seen] += torch.bmm(probability.transpose(1, 2), grad[:, part])
-        return ours[0].mul_(ctx.scale), ours[1].mul_(ctx.scale), ours[2].to(value.dtype), None, None
+            exact, values = grad.float(), value.float().transpose(1, 2)
+            drop = -(exact * out).sum(2, keepdim=True)
+            for (part, seen), probability in zip(_blocks(ctx.shape[2]), probabilities, strict=True):
+                change = torch.baddbmm(drop[:, part], exact[:, part], values[:, :, seen]).mul_(probability)
+                query_grad[:, part] = torch.bmm(change, key[:, seen])
+                key_grad[:, seen] += torch.bmm(change.transpose(1, 2), query[:, part])
+                value_grad[:, seen] += torch.bmm(probability.transpose(1, 2), grad[:, part])
+        grads = query_grad.mul_(ctx.scale), key_grad, value_grad.to(value.dtype)
+        return *(found.view(ctx.shape) for found in grads), None, None
 
 
 def _blocks(length: int) -> list[tuple[slice, slice]]:

@@ -29,6 +29,9 @@ LAST_WORDS = 2.0
 
 LAST_LINES = 15
 
+KEEP_MEMORY = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
+"""Lets a process keep the memory that it frees: every step needs as much again, and on a CPU fresh pages cost real time."""
+
 
 class TrainingFailedError(RuntimeError):
     """A training job failed; the message says which process did, and of what."""
@@ -102,7 +105,7 @@ def plan_launch(job: TrainingJob, placement: LauncherConfig) -> LaunchPlan:
         failures.VARIABLE: str((job.work / "failures").absolute()),
     }
     if not placement.num_gpus:
-        env["CUDA_VISIBLE_DEVICES"] = ""
+        env |= {"CUDA_VISIBLE_DEVICES": "", "GLIBC_TUNABLES": KEEP_MEMORY}
         if not placement.hosts:
             env["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     return LaunchPlan(
@@ -142,8 +145,9 @@ def run_local(
         raise ValueError("hosts: the torchrun launcher is for several machines; leave hosts empty to stay on this one")
 
     def members(_: int) -> list[Member]:
-        if plan.num_processes == 1:
-            return [Member(name="the process", argv=plan.argv)]
+        if plan.num_processes == 1:  # Said in so many words: this process may itself be one of several.
+            alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+            return [Member(name="the process", argv=plan.argv, env=alone)]
         shared = {"WORLD_SIZE": str(plan.num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
         return [
             Member(name=f"rank {rank}", argv=plan.argv, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})

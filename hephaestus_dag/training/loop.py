@@ -6,7 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.models import folder_digest
 from hephaestus_dag.training import engine as deepspeed
 from hephaestus_dag.training.card import model_card
-from hephaestus_dag.training.checkpoint import Checkpoint, Checkpoints
+from hephaestus_dag.training.checkpoint import Checkpoint, Checkpoints, alone_in
 from hephaestus_dag.training.config import ModelShape
 from hephaestus_dag.training.flops import flops_per_token, peak_flops
 from hephaestus_dag.training.guard import Guard
@@ -39,16 +40,8 @@ def train(job: TrainingJob) -> dict[str, Any]:
     FloatingPointError when training diverges and no checkpoint helps, OSError when the output cannot be written.
     """
     device = deepspeed.start_processes()
-    return _Run(job, device).to_the_end()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """This process among the job's processes."""
-
-    rank: int
-    world_size: int
-    device: torch.device
+    with alone_in(job.work) if dist.get_rank() == 0 else nullcontext():
+        return _Run(job, device).to_the_end()
 
 
 class _Run:
@@ -57,8 +50,8 @@ class _Run:
     def __init__(self, job: TrainingJob, device: torch.device) -> None:
         self.started = time.perf_counter()
         self.job, self.config = job, job.config
-        self.place = _Place(dist.get_rank(), dist.get_world_size(), device)
-        self.micro, _ = self.config.micro_batches(self.place.world_size)
+        self.rank, self.world_size, self.device = dist.get_rank(), dist.get_world_size(), device
+        self.micro, _ = self.config.micro_batches(self.world_size)
         self.loader = MixtureLoader(job.mixture, job.stores)
         self.num_steps = self.loader.num_sequences // self.config.global_batch_sequences
         if not self.num_steps:
@@ -85,16 +78,16 @@ class _Run:
         else:
             model = open_model(self.job.model, self.tokenizer)
         self.flops_per_token = flops_per_token(model, self.loader.sequence_length)
-        self.peak, self.peak_from = peak_flops(self.place.device, self.config.dtype)
+        self.peak, self.peak_from = peak_flops(self.device, self.config.dtype)
         checkpoint = self._resumable()
-        self.engine = deepspeed.start_engine(model, self.config, self.place.world_size)
+        self.engine = deepspeed.start_engine(model, self.config, self.world_size)
         if checkpoint:
             self._take(checkpoint)
             self.guard = Guard(self.config.guard, checkpoint.head["guard"])
             self.step = self.last_save = checkpoint.step
         # Without a checkpoint nothing is kept, the evaluation at step 0 included: it is done again.
         kept_until = checkpoint.step if checkpoint else -1
-        self.metrics = MetricsFile(self.job.metrics, kept_until) if self.place.rank == 0 else None
+        self.metrics = MetricsFile(self.job.metrics, kept_until) if self.rank == 0 else None
         if not checkpoint:
             self._evaluate()
         while self.step < self.num_steps:
@@ -112,15 +105,15 @@ class _Run:
         """Show the model one global batch and update it, unless the guard objects."""
         began = time.perf_counter()
         rate = learning_rate(self.step, self.num_steps, self.config)
-        totals = torch.zeros(2, device=self.place.device)
+        totals = torch.zeros(2, device=self.device)
         for tokens, weights, positions in self._micro_batches():
             losses = self.engine(tokens, weights, positions)
             # The engine averages over processes, the weights already divide by the targets of all of them.
-            self.engine.backward(losses[0] * self.place.world_size, scale_wrt_gas=False)
+            self.engine.backward(losses[0] * self.world_size, scale_wrt_gas=False)
             totals += torch.stack(losses).detach()
             if not self.engine.is_gradient_accumulation_boundary():
                 self.engine.step()
-        if self.place.world_size > 1:
+        if self.world_size > 1:
             dist.all_reduce(totals)
         objective, loss = totals.tolist()
         reason = self.guard.objection(loss if math.isfinite(objective) else objective)
@@ -145,7 +138,7 @@ class _Run:
             mix=self.loader.mix((self.step - 1) * size, size),
             seconds=round(seconds, 6),
             tokens_per_second=round(speed, 1),
-            mfu=round(speed * self.flops_per_token / self.peak / self.place.world_size, 4) if self.peak else None,
+            mfu=round(speed * self.flops_per_token / self.peak / self.world_size, 4) if self.peak else None,
             **({"skipped": skipped} if skipped else {}),
         )
         if skipped:
@@ -155,7 +148,7 @@ class _Run:
         """Yield this rank's tokens, weights and positions of the step; the weights of all ranks sum to 1."""
         size = self.config.global_batch_sequences
         start = self.step * size
-        first, count = self.loader.rank_slice(start, size, self.place.rank, self.place.world_size)
+        first, count = self.loader.rank_slice(start, size, self.rank, self.world_size)
         batch = self.loader.batch(first, count, positions=self.config.document_masking)
         if batch.mask is None:
             weights = torch.full((count, self.loader.sequence_length), 1 / (size * self.loader.sequence_length))
@@ -163,7 +156,7 @@ class _Run:
             whole = batch.mask if count == size else self.loader.batch(start, size).mask
             assert whole is not None
             weights = torch.from_numpy(batch.mask).float() / max(1, int(whole.sum()))
-        tokens, device = torch.from_numpy(batch.tokens), self.place.device
+        tokens, device = torch.from_numpy(batch.tokens), self.device
         positions = None if batch.positions is None else torch.from_numpy(batch.positions)
         for at in range(0, count, self.micro):
             part = slice(at, at + self.micro)
@@ -172,7 +165,7 @@ class _Run:
     def _evaluate(self) -> None:
         """Score the held-out streams; a score that is not finite sends the run back to its checkpoint."""
         began = time.perf_counter()
-        scores = self.heldout.evaluate(self.engine, self.place.device, self.micro)
+        scores = self.heldout.evaluate(self.engine, self.device, self.micro)
         if spoilt := [domain for domain, score in scores.items() if not math.isfinite(score["loss"])]:
             problem = f"the held-out loss of {spoilt[0]} is {scores[spoilt[0]]['loss']}"
             if not self.step:
@@ -239,14 +232,14 @@ class _Run:
 
     def _newest(self) -> Checkpoint | None:
         """Return the newest whole checkpoint, the same on every rank."""
-        found: list[Any] = [self.checkpoints.newest() if self.place.rank == 0 else None]
+        found: list[Any] = [self.checkpoints.newest() if self.rank == 0 else None]
         dist.broadcast_object_list(found)
         return found[0]
 
     def _resumable(self) -> Checkpoint | None:
         """Return the checkpoint to resume from. Raises ValueError when the work folder is another job's."""
         self.identity = self._identity()
-        if self.place.rank == 0:
+        if self.rank == 0:
             self.checkpoints.clear()
         checkpoint = self._newest()
         if checkpoint and checkpoint.head["job"] != self.identity:
@@ -295,8 +288,8 @@ class _Run:
             "peak_flops": self.peak,
             "peak_from": self.peak_from,
             "seconds": round(self.metrics.seconds + time.perf_counter() - self.started, 1),
-            "world_size": self.place.world_size,
-            "device": self.place.device.type,
+            "world_size": self.world_size,
+            "device": self.device.type,
             "attempts": self.metrics.attempts,
         }
         self.job.timing.write_text(json.dumps(timing(lines, spent)) + "\n")

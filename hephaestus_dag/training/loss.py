@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 CHUNK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 28}
-"""Logits held at a time: about a cache on a CPU, large products on a GPU."""
+"""Logits held at a time: on a CPU about a cache, on a GPU enough for large products."""
 
 
 class HeadLoss(torch.autograd.Function):
@@ -29,45 +29,38 @@ class HeadLoss(torch.autograd.Function):
 
         Hidden [rows, width], head [vocabulary, width], targets, weights [rows]; products are in the type of hidden.
         """
-        head_type, head = head.dtype, head.to(hidden.dtype)
-        nats = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        squares = torch.zeros_like(nats)
-        hidden_grad = torch.empty_like(hidden) if train else None
-        head_grad = None
-        rows = max(1, CHUNK_ELEMENTS.get(hidden.device.type, 1 << 24) // head.shape[0])
+        exact, head_type, head = torch.float32, head.dtype, head.to(hidden.dtype)
+        nats, squares = torch.zeros(2, dtype=exact, device=hidden.device)
+        rows = max(1, CHUNK_ELEMENTS.get(hidden.device.type, 1 << 24) // len(head))
+        # These hold every chunk in turn: on a CPU fresh memory of such a size costs as much as a product.
+        shape = min(rows, len(hidden)), len(head)
+        products = torch.empty(shape, dtype=hidden.dtype, device=hidden.device)
+        floats = products if hidden.dtype == exact else torch.empty(shape, dtype=exact, device=hidden.device)
+        change = torch.empty_like(head)
+        hidden_grad, head_grad = torch.empty_like(hidden), torch.zeros_like(head, dtype=exact)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            target, weight = targets[part, None], weights[part, None]
-            logits = (hidden[part] @ head.T).float()
-            hit = logits.gather(1, target)
-            largest = logits.amax(1, keepdim=True)
-            odds = logits.sub_(largest).exp_()
-            divisor = odds.sum(1, keepdim=True)
+            shown, target, weight = hidden[part], targets[part, None], weights[part, None]
+            product = torch.mm(shown, head.T, out=products[: len(shown)])
+            odds = floats[: len(shown)].copy_(product)
+            hit, largest = odds.gather(1, target), odds.amax(1, keepdim=True)
+            divisor = odds.sub_(largest).exp_().sum(1, keepdim=True)
             log_sum = divisor.log() + largest
             nats += ((log_sum - hit) * weight).sum()
             squares += (log_sum.square() * weight).sum()
-            if hidden_grad is None:
-                continue
-            gradient = odds.mul_(weight * (1 + 2 * z_loss * log_sum) / divisor)
-            gradient = gradient.scatter_add_(1, target, -weight).to(hidden.dtype)
-            torch.mm(gradient, head, out=hidden_grad[part])
-            change = gradient.T @ hidden[part]
-            head_grad = change.float() if head_grad is None else head_grad.add_(change)
-        if train:
-            ctx.save_for_backward(hidden_grad, head_grad)
-            ctx.head_type = head_type
+            if train:
+                odds.mul_(weight * (1 + 2 * z_loss * log_sum) / divisor).scatter_add_(1, target, -weight)
+                torch.mm(product.copy_(odds), head, out=hidden_grad[part])
+                head_grad += torch.mm(product.T, shown, out=change)
+        ctx.grads, ctx.head_type = (hidden_grad, head_grad), head_type
         ctx.mark_non_differentiable(nats)
         return nats + z_loss * squares, nats
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        """Scale the stored gradients by the incoming one."""
-        hidden_grad, head_grad = ctx.saved_tensors
-        return (
-            hidden_grad * grads[0].to(hidden_grad.dtype),
-            (head_grad * grads[0]).to(ctx.head_type),
-            *[None] * 4,
-        )
+        """Scale the gradients by the incoming one, in place: a loss is differentiated once."""
+        (hidden_grad, head_grad), ctx.grads = ctx.grads, None
+        return hidden_grad.mul_(grads[0]), head_grad.mul_(grads[0]).to(ctx.head_type), *[None] * 4
 
 
 class WeightedLoss(nn.Module):

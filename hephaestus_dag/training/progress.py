@@ -32,6 +32,7 @@ class Progress:
         self._last: dict[str, Any] = {}
         self._seconds: deque[float] = deque(maxlen=STEPS_FOR_SPEED)
         self._mixes: list[tuple[int, dict[str, int]]] = []
+        self._shown: Counter[str] = Counter()
 
     def take(self, metrics: dict[str, Any]) -> None:
         """Take one line; steps that a restarted job does again take the place of what they were before."""
@@ -39,8 +40,9 @@ class Progress:
         if "mix" not in metrics:
             return
         while self._mixes and self._mixes[-1][0] >= self.step:
-            self._mixes.pop()
+            self._shown.subtract(self._mixes.pop()[1])
         self._mixes.append((self.step, metrics["mix"]))
+        self._shown.update(metrics["mix"])
         self._seconds.append(metrics["seconds"])
         if metrics.get("loss") is not None:
             self._last = metrics
@@ -48,10 +50,7 @@ class Progress:
     @property
     def tokens(self) -> dict[str, int]:
         """Tokens shown so far, by component of the mixture."""
-        total: Counter[str] = Counter()
-        for _, mix in self._mixes:
-            total.update(mix)
-        return {name: count * self.sequence_length for name, count in sorted(total.items())}
+        return {name: count * self.sequence_length for name, count in sorted(self._shown.items())}
 
     @property
     def figures(self) -> str:

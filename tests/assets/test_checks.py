@@ -164,7 +164,7 @@ def test_a_corpus_of_which_nothing_is_left_fails_its_checks_and_says_why(tmp_pat
     assert "nothing to plant" in report.checks[1].detail
 
 
-def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
+def summary(loss: float | None = 2.0, text_after: float = 2.0) -> dict:
     before = {domain: {"loss": 2.0, "bits_per_byte": 2.0} for domain in ("agent", "code", "text")}
     after = {**before, "text": {"loss": text_after, "bits_per_byte": text_after}}
     clock = {"tokens_per_second": 1.0, "seconds": 48.0, "world_size": 2, "attempts": 1, "mfu": None, "device": "cuda"}
@@ -178,6 +178,7 @@ def summary(loss: float = 2.0, text_after: float = 2.0) -> dict:
     [
         (summary(), []),
         (summary(loss=float("nan")), ["loss_is_finite"]),
+        (summary(loss=None), ["loss_is_finite"]),
         (summary(text_after=float("inf")), ["loss_is_finite", "general_ability_kept"]),
         (summary(text_after=2.2), ["general_ability_kept"]),
         (summary(text_after=2.05), []),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from assets.artifact import Build, Lineage, artifact, to_dagster
 from assets.live import LiveView
 from hephaestus_dag.artifacts import Report
 from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.training.figure import draw_loss
 from hephaestus_dag.training.job import TrainingJob
 from resources.compute import LocalPool
 from resources.launcher import LocalLauncher
@@ -58,6 +60,43 @@ def test_a_running_job_shows_its_figures_and_its_curve(
     assert texts["loss so far"].startswith("![loss so far](data:image/png;base64,")
     last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
     assert (last["done"], last["total"]) == (2, 12)
+
+
+def test_the_curve_has_every_step_once_and_of_a_long_run_some(
+    make_job: Callable[..., TrainingJob],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("assets.live.SECONDS_BETWEEN_OBSERVATIONS", 0.0)
+    monkeypatch.setattr("assets.live.MOST_LINES", 20)
+    drawn: list[Any] = []
+
+    def draw(lines: Any, title: str, path: Path) -> None:
+        drawn[:] = lines
+        draw_loss(lines, title, path)
+
+    monkeypatch.setattr("hephaestus_dag.training.figure.draw_loss", draw)
+    build = SimpleNamespace(key="a", work=tmp_path, observe=lambda values, texts: None)
+    view = LiveView(build, make_job())  # pyright: ignore[reportArgumentType]
+
+    def steps(first: int, last: int, loss: float) -> None:
+        for step in range(first, last + 1):
+            view.note(LINE | CLOCK | {"step": step, "tokens": 4 * LENGTH * step, "loss": loss})
+
+    steps(1, 8, 5.0)
+    view.note({"step": 8, "heldout": {"text": {"loss": 5.6}}})
+    view.note(LINE | CLOCK | {"step": 9, "loss": None, "skipped": "the loss is nan"})
+    view.note({"step": 9, "rewound_to": 4})
+    steps(6, 8, 4.0)
+    assert [(line["step"], line["loss"]) for line in drawn] == [
+        *((n, 5.0) for n in range(1, 6)),
+        *((n, 4.0) for n in (6, 7, 8)),
+    ]
+    view.note({"step": 8, "heldout": {"text": {"loss": 5.6}}})
+    view.note(LINE | CLOCK | {"step": 9, "loss": None, "skipped": "the loss is nan"})
+    steps(10, 79, 4.0)
+    assert len(drawn) <= 20
+    assert [line["step"] for line in drawn] == [8, 8, 9, *range(16, 80, 8)]
 
 
 def test_what_an_asset_observes_is_on_the_page_that_it_names(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What stands before and after a document in a token store, as its tokenizer wants it."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,12 @@ import pytest
 from mixture_corpus import STORE
 from tokenizers import AddedToken, pre_tokenizers, processors
 
+from hephaestus_dag.documents import Document, DocumentWriter
 from hephaestus_dag.mixture.borders import BorderCheck, check_borders
 from hephaestus_dag.mixture.encoder import Borders, Encoder, EncoderSpec
 from hephaestus_dag.mixture.store import MixtureError, StreamWriter, TokenStore, write_store
 from hephaestus_dag.mixture.tokenise import tokenise_documents
-from hephaestus_dag.mixture.tokenizer import load_tokenizer
+from hephaestus_dag.mixture.tokenizer import copy_tokenizer, load_tokenizer
 
 START, END = "<|im_start|>", "<|endoftext|>"
 
@@ -114,6 +117,33 @@ def test_a_store_with_broken_borders_is_told(
     found = check_borders(tmp_path / "store", folder)
     assert found == wanted
     assert not found.sound
+
+
+@pytest.mark.parametrize("texts", [[], [""]])
+def test_a_corpus_without_text_has_no_streams_and_nothing_wrong_in_it(
+    tokenizer_folder: Path, tmp_path: Path, texts: list[str]
+) -> None:
+    with DocumentWriter(tmp_path / "in") as writer:
+        common = {"domain": "text", "kind": "made", "source": "test", "license": "Apache-2.0"}
+        writer.write(Document(text=text, origin="", **common) for text in texts)
+    figures = tokenise_documents(tmp_path / "in", tokenizer_folder, tmp_path / "out", STORE)
+    assert figures["streams"] == TokenStore(tmp_path / "out").streams == {}
+    assert check_borders(tmp_path / "out", tokenizer_folder).sound
+
+
+def test_ids_that_leave_some_out_get_a_type_that_holds_them(documents: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tokenizer_folder, tmp_path / "holes")
+    definition = json.loads((tmp_path / "holes" / "tokenizer.json").read_text())
+    vocabulary = definition["model"]["vocab"]
+    vocabulary["2"] = 65_536
+    (tmp_path / "holes" / "tokenizer.json").write_text(json.dumps(definition))
+    tokenizer = load_tokenizer(tmp_path / "holes")
+    assert len(tokenizer) < 65_536
+    tokenise_documents(documents, tmp_path / "holes", tmp_path / "out", STORE)
+    store = TokenStore(tmp_path / "out")
+    assert (store.vocab_size, store.dtype) == (65_537, np.dtype("<u4"))
+    assert max(int(store.tokens(name).max()) for name in store.streams) == 65_536
+    assert copy_tokenizer(tmp_path / "holes", tmp_path / "copy") == {"vocab_size": 65_537}
 
 
 def test_a_document_outside_of_its_stream_is_named(tokenizer_folder: Path, tmp_path: Path) -> None:

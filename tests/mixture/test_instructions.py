@@ -79,6 +79,12 @@ def test_the_mask_covers_exactly_what_the_assistant_says(tokenizer) -> None:
     assert said == ["[weather(city='Ulm', days=2)]<|im_end|>", "12 degrees.\nBye<|im_end|>"]
 
 
+def test_nobody_learns_to_say_nothing(tokenizer) -> None:
+    chat = [Message(role="user", content="a"), Message(role="assistant", content=" \n"), *CHAT[2:]]
+    tokens, mask = render_chat(chat, [tool("weather")], tokenizer)
+    assert tokenizer.decode(tokens[mask == 1]) == "12 degrees.\nBye<|im_end|>"
+
+
 def test_a_prompt_is_the_beginning_of_the_conversation_it_leads_to(tokenizer) -> None:
     prompt, mask = render_chat(CHAT[:3], [tool("weather")], tokenizer, generate=True)
     whole, _ = render_chat(CHAT, [tool("weather")], tokenizer)
@@ -370,3 +376,11 @@ def test_instruction_data_are_the_same_bytes_each_time(trajectories: Path, token
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         digests.append([(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
     assert digests[0] == digests[1]
+
+
+def test_a_tiny_share_of_made_examples_is_no_share_of_nothing(
+    trajectories: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    config = InstructionConfig(num_examples=9, sequence_length=LENGTH, synthetic_share=1e-7)
+    figures = build_instructions([trajectories], tokenizer_folder, tmp_path / "store", config)
+    assert (figures["recorded"], figures["synthetic"]) == (9, 0)

@@ -142,6 +142,17 @@ def test_a_forgotten_piece_is_encoded_again(pipeline: tuple[Tokenizer, Pieces], 
     assert ids(pieces, text) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def test_an_added_token_that_is_found_in_normalised_text_is_left_to_tokenizers() -> None:
+    tokenizer = trained(split(LLAMA3), normalizers.NFC())
+    tokenizer.add_tokens([AddedToken("cafe\u0301", special=False, normalized=True)])
+    patterns = piece_patterns(tokenizer)
+    assert patterns
+    pieces = Pieces(tokenizer, patterns, np.dtype("<u2"))
+    for text in ("caf\u00e9", "cafe\u0301"):
+        assert tokenizer.encode(text).ids == [tokenizer.token_to_id("cafe\u0301")]
+        assert pieces.encode(text) is None
+
+
 def test_a_text_that_the_pattern_does_not_cover_is_left_to_tokenizers() -> None:
     tokenizer = trained(split(r"\p{L}+| "))
     patterns = piece_patterns(tokenizer)

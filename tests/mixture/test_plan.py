@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -160,6 +161,29 @@ def test_a_source_of_twice_the_weight_is_shown_twice_as_often(tmp_path: Path) ->
         MixtureError, match=r"source dear of agent: would be shown 412 tokens, or 1.03 times .* 12 too many; bring the weights"
     ):
         plan_mixture(config.model_copy(update={"tokens": 618}), [store], tmp_path / "more")
+
+
+def test_a_heavy_source_may_not_exceed_the_cap_by_one_sequence(tmp_path: Path) -> None:
+    store = numbered_store(tmp_path / "store", {"agent/plain": 401, "agent/small": 5})
+    config = mixture(200, {"agent": 1}, weights={"small": 3.95})
+    with pytest.raises(MixtureError, match=r"source small of agent: would be shown 8 tokens, or 2\.00 times .* 4 too many"):
+        plan_mixture(config, [store], tmp_path / "mixture")
+    plan_mixture(config.model_copy(update={"max_epochs": 1.5}), [store], tmp_path / "mixture")
+
+
+@pytest.mark.parametrize(("parts", "windows", "sequences"), [((18, 14, 14), 4, 22), ((5, 1, 13, 2), 6, 40)])
+def test_the_budget_that_a_refusal_advises_is_accepted(
+    tmp_path: Path, parts: tuple[int, ...], windows: int, sequences: int
+) -> None:
+    names = ("agent", "code", "text", "more")[: len(parts)]
+    sizes = {name: 4 * windows * (1 if name == "agent" else 100) + 1 for name in names}
+    store = numbered_store(tmp_path / "store", sizes)
+    shares = {name: part / sum(parts) for name, part in zip(names, parts, strict=True)}
+    with pytest.raises(MixtureError, match=r"component agent: .* lower tokens to") as error:
+        plan_mixture(mixture(4 * sequences, shares), [store], tmp_path / "mixture")
+    tokens = int(re.findall(r"lower tokens to ([\d,]+) or", str(error.value))[0])
+    figures = plan_mixture(mixture(tokens, shares), [store], tmp_path / "mixture")
+    assert figures["components"]["agent"]["epochs"] == 1
 
 
 def test_one_source_in_two_stores_is_one_source(tmp_path: Path) -> None:

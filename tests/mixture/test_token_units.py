@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -70,6 +71,35 @@ def test_a_stop_costs_one_unit(documents: Path, tokenizer_folder: Path, store: P
     assert digests(tmp_path / "two") == digests(store)
 
 
+def test_a_damaged_tokenizer_in_the_work_folder_is_written_again(
+    documents: Path, tokenizer_folder: Path, store: Path, tmp_path: Path
+) -> None:
+    tokenise_documents(documents, tokenizer_folder, tmp_path / "one", STORE, work=tmp_path / "work")
+    (file,) = (tmp_path / "work").glob("*.tokenizer.json")
+    file.write_bytes(file.read_bytes()[:100])
+    for unit in (tmp_path / "work").glob("*.npy"):
+        unit.unlink()
+    tokenise_documents(documents, tokenizer_folder, tmp_path / "two", STORE, work=tmp_path / "work")
+    assert digests(tmp_path / "two") == digests(store)
+
+
+def test_there_may_be_more_units_than_open_files(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_documents(tmp_path / "in", count=400)
+    monkeypatch.setattr("hephaestus_dag.mixture.tokenise.UNIT_BYTES", 50)
+    monkeypatch.setattr("hephaestus_dag.mixture.tokenise.OPEN_FILES", 20)
+    monkeypatch.setattr("hephaestus_dag.mixture.tokenise.BATCH_DOCUMENTS", 20)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        figures = tokenise_documents(tmp_path / "in", tokenizer_folder, tmp_path / "out", STORE, work=tmp_path / "work")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert figures["encoded"] == 400
+    assert len(list((tmp_path / "work").glob("*.npy"))) > 200
+
+
 def test_a_damaged_unit_is_encoded_again(documents: Path, tokenizer_folder: Path, store: Path, tmp_path: Path) -> None:
     tokenise_documents(documents, tokenizer_folder, tmp_path / "one", STORE, work=tmp_path / "work")
     unit = max((tmp_path / "work").glob("*.npy"), key=lambda path: path.stat().st_size)
@@ -123,7 +153,17 @@ def lose_the_ledger(store: Path) -> None:
     (store / "ledger.parquet").write_bytes(b"PAR1 and then nothing")
 
 
+def give_two_documents_each_other_s_id(store: Path) -> None:
+    ledger = pq.read_table(store / "ledger.parquet")
+    first, second, *others = ledger["document_id"].to_pylist()
+    ids = pa.array([second, first, *others])
+    pq.write_table(
+        ledger.set_column(ledger.schema.get_field_index("document_id"), "document_id", ids), store / "ledger.parquet"
+    )
+
+
 DAMAGES = [
+    give_two_documents_each_other_s_id,
     flip_a_token,
     cut_a_stream,
     write_the_head_of_an_older_format,

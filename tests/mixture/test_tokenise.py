@@ -10,8 +10,9 @@ from mixture_corpus import STORE, TOKENIZER, write_documents
 
 from hephaestus_dag.documents import Document, DocumentWriter, read_document_table
 from hephaestus_dag.mixture.config import TokenizerConfig, TokenStoreConfig, TrainTokenizerConfig
+from hephaestus_dag.mixture.contents import decoded_documents
 from hephaestus_dag.mixture.encoder import Encoder, EncoderSpec
-from hephaestus_dag.mixture.store import MixtureError, TokenStore, is_heldout
+from hephaestus_dag.mixture.store import MixtureError, StreamWriter, TokenStore, is_heldout, write_store
 from hephaestus_dag.mixture.tokenise import sample_texts, tokenise_documents
 from hephaestus_dag.mixture.tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
 
@@ -154,6 +155,29 @@ def test_a_cut_token_file_is_noticed(documents: Path, tokenizer_folder: Path, tm
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(MixtureError, match=r"store\.json says"):
         TokenStore(tmp_path).tokens("text.train.test")
+
+
+@pytest.mark.parametrize("what", ["nothing", "mask", "ledger", "tokens"])
+def test_the_fingerprint_of_a_store_is_that_of_all_its_files(tmp_path: Path, what: str) -> None:
+    def write(folder: Path, change: str = "") -> str:
+        writer = StreamWriter(folder, "instruction", "train", np.dtype("<u2"), masked=True)
+        writer.append(np.array([1, 2, 4 if change == "tokens" else 3]), np.array([0, 1, 1] if change == "mask" else [1, 0, 1]))
+        writer.record("ab" * 16 if change == "ledger" else "cd" * 16, 0, 3, 1)
+        write_store(folder, 100, [writer])
+        return TokenStore(folder).fingerprint
+
+    assert (write(tmp_path / "one") == write(tmp_path / "two", what)) == (what == "nothing")
+
+
+def test_training_documents_are_read_back_as_text(
+    documents: Path, tokenizer_folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hephaestus_dag.mixture.contents.DOCUMENTS_AT_ONCE", 7)
+    table = read_document_table(documents)
+    texts = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    found = [pair for some in decoded_documents([store], tokenizer_folder) for pair in zip(*some, strict=True)]
+    wanted = [(identity, text) for identity, text in texts.items() if not is_heldout(identity, STORE.heldout_share)]
+    assert sorted(found) == sorted(wanted)
 
 
 def test_heldout_windows_cover_a_stream_without_overlap(store: Path) -> None:

@@ -75,11 +75,15 @@ def test_metrics_wait_for_room_and_no_line_is_cut_or_lost(tmp_path: Path) -> Non
         with pytest.raises(OSError, match="too large"):
             file.flush()
         assert read_metrics(tmp_path / "metrics.jsonl") == lines[: len(read_metrics(tmp_path / "metrics.jsonl"))]
+        copy = MetricsFile(tmp_path / "copy.jsonl", 0)
+        for line in lines:
+            copy.write(line)
+        with pytest.raises(OSError, match=r"too large: .*copy\.jsonl"):
+            copy.close()
     for line in lines[70:]:
         file.write(line)
-    file.flush()
-    assert read_metrics(tmp_path / "metrics.jsonl") == lines
     file.close()
+    assert read_metrics(tmp_path / "metrics.jsonl") == lines
 
 
 @pytest.mark.slow

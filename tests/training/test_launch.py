@@ -153,7 +153,7 @@ import os, time
 from pathlib import Path
 from hephaestus_dag.training.metrics import MetricsFile, read_metrics
 again = bool(read_metrics(Path("metrics.jsonl")))
-file = MetricsFile(Path("metrics.jsonl"), 2)
+file = MetricsFile(Path("metrics.jsonl"), 2 if again else -1)
 for step in range(3 if again else 0, 6):
     file.write({"step": step, "again": again})
     time.sleep(0.02)

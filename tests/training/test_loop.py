@@ -1,3 +1,4 @@
+import fcntl
 import json
 import logging
 import math
@@ -234,7 +235,12 @@ def test_jobs_that_cannot_run_are_refused_before_any_work(make_job: MakeJob, cor
         train(make_job(name="batch", global_batch_sequences=100))
     with pytest.raises(ValueError, match=r"heldout\.code"):
         train(make_job(name="heldout", heldout={"code": (corpus.store, "code.heldout")}))
-    train(make_job(name="taken"))
+    taken = make_job(name="taken")
+    train(taken)
+    with (taken.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"another process is training in .*taken/work; wait"):
+            train(taken)
     with pytest.raises(ValueError, match="another job"):
         train(make_job(name="taken", learning_rate=0.02))
 

@@ -18,7 +18,12 @@ def head_loss(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, z_
 
 
 @settings(deadline=None, max_examples=30)
-@given(rows=st.integers(1, 40), chunk=st.integers(1, 15), z_loss=st.sampled_from((0.0, 1e-4, 0.5)), seed=st.integers(0, 2**16))
+@given(
+    rows=st.integers(1, 40),
+    chunk=st.integers(1, 15),
+    z_loss=st.sampled_from((0.0, 1e-4, 0.5)),
+    seed=st.integers(0, 2**16),
+)
 def test_value_and_gradients_equal_the_plain_formula(rows: int, chunk: int, z_loss: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(rows, 6, generator=generator, requires_grad=True)

@@ -2,6 +2,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hephaestus_dag.training.figure import MAX_POINTS, draw_loss
 from hephaestus_dag.training.follow import MetricsFollower
@@ -15,6 +16,17 @@ def test_opening_drops_what_came_after_the_step_and_a_cut_line(tmp_path: Path) -
     file.write({"step": 3, "loss": 0.1})
     file.close()
     assert read_metrics(path) == [{"step": 1}, {"step": 2}, {"step": 3, "loss": 0.1}]
+
+
+def test_what_a_crash_spoilt_is_dropped_unless_a_checkpoint_needs_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for spoilt in (b"\0\0\0\0\n", b'{"step": 3, \xff}\n'):
+        path.write_bytes(b'{"step": 1}\n{"step": 2}\n' + spoilt + b'{"step": 4}\n')
+        MetricsFile(path, 2).close()
+        assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+        with pytest.raises(ValueError, match=r"work: .*metrics\.jsonl has lost step 3 of 4; delete"):
+            MetricsFile(path, 4)
+        assert read_metrics(path) == [{"step": 1}, {"step": 2}]
 
 
 def test_a_follower_waits_for_the_new_attempt_and_for_whole_lines(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ def test_steps_done_again_after_a_restart_count_once(job: TrainingJob) -> None:
         disturbed.take(metrics)
     assert disturbed.tokens == straight.tokens == {"agent": 20 * 32, "text": 12 * 32}
     assert disturbed.line == straight.line
+
+
+def test_the_tokens_of_a_long_run_cost_no_time(job: TrainingJob) -> None:
+    progress = Progress(job)
+    for step in range(1, 200_001):
+        progress.take(line(step))
+    began = time.process_time()
+    assert progress.tokens["agent"] > 0
+    assert time.process_time() - began < 0.01
 
 
 SHOW = """
