@@ -17,7 +17,7 @@ demo: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## run every asset with the lapto
 	@$(BIN)/python -m hephaestus_dag.console
 
 test: .venv/ready ## run the fast tests
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 slow: .venv/ready ## run the slow tests: 10,000 damaged inputs for every parser, real models, kills
 	@$(BIN)/python -m pytest -q -m slow -n 2
