@@ -4,7 +4,8 @@ import dagster as dg
 
 from assets import evaluation, mixture, quality, scaling_law, seed_corpus, training, web_retrieval
 from assets.artifact import ArtifactAsset, Lineage, to_dagster
-from hephaestus_dag.recipe import Recipe, Variant
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.variants import Variants
 
 FIXED = (
     evaluation.benchmark_items,
@@ -19,63 +20,29 @@ FIXED = (
     quality.filtered_web,
     mixture.tokenizer,
     mixture.tokenized_seed,
-    mixture.tokenized_web("tokenized_web", "filtered_web"),
     mixture.instruction_corpus,
     scaling_law.fitted_power_law,
     training.backbone,
 )
 
 
-class Variants:
-    """Declares the assets of variants one by one, sharing what is equal."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.fitted = recipe.mixture.agent_ratio == "fitted"
-        self.replays = recipe.mixture.stage2_replay > 0
-        self.assets: list[ArtifactAsset] = []
-        self.scores: dict[str, list[str]] = {}
-        self._corpora: dict[str, tuple[str, list[str]]] = {}
-        self._seed_mixtures: dict[str | None, str] = {}
-        self._checkpoints: dict[tuple[str, str], str] = {}
-        for name, variant in recipe.variants.items():
-            self._declare(name, variant)
-        self.assets.append(evaluation.benchmark_report(self.scores))
-
-    def _declare(self, name: str, variant: Variant) -> None:
-        model = "backbone"
-        for stage in variant.stages:
-            corpus, stores = self._corpus(name, stage, variant.web)
-            if (model, corpus) not in self._checkpoints:
-                key = f"{name}/stage{stage}_checkpoint"
-                self.assets.append(training.stage_checkpoint(key, stage, model, corpus, stores))
-                self._checkpoints[model, corpus] = key
-            model = self._checkpoints[model, corpus]
-        self.assets.append(evaluation.bfcl_scores(f"{name}/bfcl_scores", model))
-        self.assets.append(evaluation.benchmark_loss(f"{name}/benchmark_loss", model))
-        self.scores[name] = [f"{name}/bfcl_scores", f"{name}/benchmark_loss"]
-
-    def _corpus(self, name: str, stage: int, web: str) -> tuple[str, list[str]]:
-        """Return the asset key of a stage's mixture, and of the token stores it is planned over."""
-        if stage == 3:
-            return "instruction_corpus", []
-        if stage == 1:
-            return self._mixed_corpus(name, web)
-        corpus, stores = self._mixed_corpus(name, web) if self.replays else (None, ["tokenized_seed"])
-        if corpus not in self._seed_mixtures:
-            key = "seed_mixture" if corpus in (None, "mixed_corpus") else f"{name}/seed_mixture"
-            self.assets.append(mixture.seed_mixture(key, corpus, stores))
-            self._seed_mixtures[corpus] = key
-        return self._seed_mixtures[corpus], stores
-
-    def _mixed_corpus(self, name: str, web: str) -> tuple[str, list[str]]:
-        if web not in self._corpora:
-            key = "mixed_corpus" if web == "filtered" else f"{name}/mixed_corpus"
-            store = {"filtered": "tokenized_web", "unfiltered": f"{name}/tokenized_web", "none": None}[web]
-            if web == "unfiltered":
-                self.assets.append(mixture.tokenized_web(str(store), "retrieved_web_shards"))
-            self.assets.append(mixture.mixed_corpus(key, store, self.fitted))
-            self._corpora[web] = (key, ["tokenized_seed", *([store] if store else [])])
-        return self._corpora[web]
+def variant_assets(recipe: Recipe) -> list[ArtifactAsset]:
+    """Return the mixtures, checkpoints and scores of all variants, and the report over them."""
+    variants = Variants(recipe)
+    fitted = recipe.mixture.agent_ratio == "fitted"
+    scores = {name: [f"{name}/bfcl_scores", f"{name}/benchmark_loss"] for name in variants.paths}
+    return [
+        *(mixture.tokenized_web(key, documents) for key, documents in variants.webs.items()),
+        *(mixture.mixed_corpus(key, store, fitted) for key, store in variants.mixed.values()),
+        *(
+            mixture.seed_mixture(key, variants.mixed[web][0] if web else None, list(variants.stores(web)))
+            for web, key in variants.seed.items()
+        ),
+        *(training.stage_checkpoint(c.key, c.stage, c.start, c.mixture, list(c.stores)) for c in variants.checkpoints),
+        *(evaluation.bfcl_scores(bfcl, variants.model(name)) for name, (bfcl, _) in scores.items()),
+        *(evaluation.benchmark_loss(loss, variants.model(name)) for name, (_, loss) in scores.items()),
+        evaluation.benchmark_report(scores),
+    ]
 
 
 def lineage_of(recipe: Recipe) -> Lineage:
@@ -87,7 +54,7 @@ def lineage_of(recipe: Recipe) -> Lineage:
             *seed_corpus.seed_corpus(recipe),
             *web_retrieval.search_assets(recipe),
             *scaling_law.proxy_runs(recipe),
-            *Variants(recipe).assets,
+            *variant_assets(recipe),
         ],
     )
 

@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from hephaestus_dag.training.checkpoint import Checkpoints
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingFailedError, plan_launch, run_local
+from hephaestus_dag.training.launch import TrainingFailedError, TrainingStoppedError, plan_launch, run_local
 from hephaestus_dag.training.metrics import read_metrics
 
 STEPS, EVERY = 60, 6
@@ -238,11 +238,8 @@ def worlds(bench: Bench) -> None:
         plan = plan_launch(job, LauncherConfig(num_processes=size, threads=1, restarts=0))  # pyright: ignore[reportCallIssue]
         shown.mkdir()
         plan = replace(plan, argv=(plan.argv[0], __file__, "--worker", plan.argv[-1]), env={**plan.env, "SHOWN": str(shown)})
-        try:
+        with suppress(TrainingStoppedError):
             run_local(plan, lambda _: None, stop=lambda end=end: end < STEPS and max([0, *steps_of(job)]) >= end)
-        except Exception as error:
-            if "was stopped" not in str(error):
-                raise
         per_rank = [(shown / f"rank-{rank}").read_text().split() for rank in range(size)]
         made = min(map(len, per_rank)) // (BATCH // size)
         for step in range(made):

@@ -7,13 +7,13 @@ Documents are those that the recipe's caps allow. Tokens of a document and bytes
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, unknown
 from hephaestus_dag.costs.architecture import find_architecture
 from hephaestus_dag.costs.book import Book, forward, unknown_shape
-from hephaestus_dag.costs.variants import Variants
 from hephaestus_dag.evaluation.config import BFCL_CATEGORIES
 from hephaestus_dag.mixture.config import Component
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.retrieval.index import choose_kind
 from hephaestus_dag.sources.config import SourceConfig
+from hephaestus_dag.variants import Variants
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS = {

@@ -11,11 +11,11 @@ from hephaestus_dag.costs.gpus import Gpu
 from hephaestus_dag.costs.jobs import Job
 from hephaestus_dag.costs.measured import measured_artifacts
 from hephaestus_dag.costs.memory import Memory, memory_of
-from hephaestus_dag.costs.variants import Variants
 from hephaestus_dag.models import HUB_NAME, PACKAGED, is_folder
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import ANNOTATOR, MODELS, SOURCES
 from hephaestus_dag.recipe_file import Placed
+from hephaestus_dag.variants import Variants
 
 GROUPS = ("benchmarks", "seed_corpus", "web_retrieval", "quality", "mixture", "scaling_law", "training", "evaluation")
 ANNOTATORS = ((*ANNOTATOR, "model"), ("seed_corpus", "synthetic_documentation", "annotator", "model"))

@@ -6,10 +6,10 @@ from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most
 from hephaestus_dag.costs.architecture import Architecture, find_architecture
 from hephaestus_dag.costs.book import Book, shape_or_reason, unknown_shape
 from hephaestus_dag.costs.corpus import BFCL_ITEMS, packed_sequences
-from hephaestus_dag.costs.variants import Variants
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scaling.sweep import plan_sweep
 from hephaestus_dag.training.config import TrainingConfig
+from hephaestus_dag.variants import Variants
 
 PROMPT_TOKENS = 1_250
 REPLY_TOKENS = 20

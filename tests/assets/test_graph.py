@@ -1,17 +1,14 @@
-import copy
 from functools import cache
 from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from assets.graph import lineage_of
 from hephaestus_dag.definitions import definitions
 from hephaestus_dag.recipe import Recipe
-from hephaestus_dag.recipe_file import recipe_path
+from tests.laptop import RAW, recipe
 
-RAW = yaml.safe_load(recipe_path("laptop").read_text())
 WEB_SOURCES = RAW["web_retrieval"]["web_corpus"]
 
 GROUPS = {
@@ -25,18 +22,6 @@ GROUPS = {
     "evaluation": ["hephaestus/bfcl_scores", "hephaestus/benchmark_loss", "benchmark_report"],
 }
 WEB = {*GROUPS["web_retrieval"], *GROUPS["quality"], "tokenized_web"}
-
-
-def recipe(**changes: Any) -> Recipe:
-    """The laptop recipe with other values, by path with ``__`` between the parts."""
-    raw = copy.deepcopy(RAW)
-    for path, value in changes.items():
-        *way, last = path.split("__")
-        part = raw
-        for name in way:
-            part = part[name]
-        part[last] = value
-    return Recipe.model_validate(raw)
 
 
 CELLS = {name for name in lineage_of(recipe()).assets if name.startswith("proxy_runs/")}

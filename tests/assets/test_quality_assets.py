@@ -5,14 +5,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_graph import lineage_of, recipe
 
 from assets.artifact import Build
+from assets.graph import lineage_of
 from assets.quality import quality_classifier
 from hephaestus_dag.artifacts import Artifact, Report
 from hephaestus_dag.documents import Document, DocumentWriter, Domain, document_id
 from hephaestus_dag.retrieval.queries import QUERY_SCHEMA
 from hephaestus_dag.retrieval.vectors import write_vectors
+from tests.laptop import recipe
 
 CODE = [f"def function_{n}(value): return value + {n}" for n in range(90)]
 TOOLS = [f"GET /items/{n} returns the item with number {n}" for n in range(90)]

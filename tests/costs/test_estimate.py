@@ -1,4 +1,3 @@
-import copy
 import dataclasses
 import json
 import subprocess
@@ -7,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from hephaestus_dag.artifacts import Identity, Report, Store
 from hephaestus_dag.costs.__main__ import main
@@ -15,21 +13,9 @@ from hephaestus_dag.costs.estimate import Estimate, estimate
 from hephaestus_dag.costs.gpus import find_gpu
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import read_recipe, recipe_path
+from tests.laptop import RAW, recipe
 
 A100 = find_gpu("A100-40GB")
-RAW = yaml.safe_load(recipe_path("laptop").read_text())
-
-
-def recipe(**changes: Any) -> Recipe:
-    """The laptop recipe with other values, by path with ``__`` between the parts."""
-    raw = copy.deepcopy(RAW)
-    for path, value in changes.items():
-        *way, last = path.split("__")
-        part = raw
-        for name in way:
-            part = part[name]
-        part[last] = value
-    return Recipe.model_validate(raw)
 
 
 def estimated(given: Recipe, **more: Any) -> Estimate:

@@ -11,7 +11,11 @@ class Checkpoint:
 
     key: str
     stage: int
+    start: str
+    """Asset whose model it begins with."""
     mixture: str
+    stores: tuple[str, ...]
+    """Token stores that the mixture is planned over; none for the instruction data, which bring their own."""
 
 
 class Variants:
@@ -24,7 +28,7 @@ class Variants:
         self.mixed: dict[str, tuple[str, str | None]] = {}
         """What a variant takes of the web -> the Stage I mixture, and the token store beside the seed corpus'."""
         self.seed: dict[str, str] = {}
-        """What a variant takes of the web -> the Stage II mixture."""
+        """What a variant takes of the web -> the Stage II mixture; the key is empty where it shows nothing of Stage I again."""
         self.paths: dict[str, list[Checkpoint]] = {}
         """Variant -> the checkpoints from the backbone to its model, those that it shares included."""
         found: dict[tuple[str, str], Checkpoint] = {}
@@ -33,11 +37,26 @@ class Variants:
             model = "backbone"
             for stage in variant.stages:
                 mixture = self._mixture(name, stage, variant.web)
-                made = Checkpoint(key=f"{name}/stage{stage}_checkpoint", stage=stage, mixture=mixture)
+                made = Checkpoint(
+                    key=f"{name}/stage{stage}_checkpoint",
+                    stage=stage,
+                    start=model,
+                    mixture=mixture,
+                    stores=() if stage == 3 else self.stores(variant.web if stage == 1 or self.replays else ""),
+                )
                 checkpoint = found.setdefault((model, mixture), made)
                 self.paths[name].append(checkpoint)
                 model = checkpoint.key
         self.checkpoints = list(found.values())
+
+    def stores(self, web: str) -> tuple[str, ...]:
+        """Return the token stores of a mixture with this part of the web; an empty one means the seed corpus alone."""
+        store = self.mixed[web][1] if web else None
+        return ("tokenized_seed", store) if store else ("tokenized_seed",)
+
+    def model(self, variant: str) -> str:
+        """Return the asset that holds a variant's model."""
+        return self.paths[variant][-1].key if self.paths[variant] else "backbone"
 
     def _mixture(self, name: str, stage: int, web: str) -> str:
         if stage == 3:
