@@ -63,6 +63,5 @@ def dagster_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
     """Return the graph as Dagster assets. Jobs that occupy a GPU wait for each other in one pool; on a CPU they may overlap."""
     pool = "gpu" if lineage.recipe.execution.launcher.num_gpus else None
     sweep = lineage.assets["proxy_runs"]
-    cells = [key for key in sweep.inputs if key.startswith("proxy_runs/")]
-    shown = [asset for asset in lineage.assets.values() if asset is not sweep and asset.key not in cells]
+    shown = [asset for asset in lineage.assets.values() if asset.page == asset.key and asset is not sweep]
     return [scaling_law.sweep_to_dagster(lineage, sweep, pool), *(to_dagster(lineage, asset, pool) for asset in shown)]

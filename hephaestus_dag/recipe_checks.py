@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from hephaestus_dag.curation.language import language_model
+from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out
 from hephaestus_dag.models import is_folder, model_identity
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.scaling.sweep import plan_starts, plan_sweep
+from hephaestus_dag.scaling.sweep_config import BENCHMARK
 from hephaestus_dag.sources import TRAJECTORY_KINDS
 from hephaestus_dag.sources.config import SourceConfig, check_available
 
@@ -108,7 +111,15 @@ def _at(raw: Any, path: Where) -> Any:
 
 def contradictions(recipe: Recipe) -> list[Problem]:
     """Return what one part of a recipe says against another, with the place in the file."""
-    return [*_backbone(recipe), *_batches(recipe), *_reference(recipe), *_heldout(recipe), *_components(recipe)]
+    return [
+        *_backbone(recipe),
+        *_batches(recipe),
+        *_sweep(recipe),
+        *_objective(recipe),
+        *_reference(recipe),
+        *_heldout(recipe),
+        *_components(recipe),
+    ]
 
 
 def _backbone(recipe: Recipe) -> Iterator[Problem]:
@@ -125,7 +136,7 @@ def _backbone(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _batches(recipe: Recipe) -> Iterator[Problem]:
-    for path in ("backbone", "training"), ("stage1",), ("stage2",), ("stage3",), ("proxy",):
+    for path in ("backbone", "training"), ("stage1",), ("stage2",), ("stage3",):
         config = recipe.section(".".join(("training", *path)))
         try:
             if config:
@@ -133,6 +144,34 @@ def _batches(recipe: Recipe) -> Iterator[Problem]:
                 config.micro_batches(placement.num_processes)
         except ValueError as error:
             yield ("training", *path), str(error)
+
+
+def _objective(recipe: Recipe) -> Iterator[Problem]:
+    """Check that the law's objective is over losses that the sweep measures."""
+    law = recipe.scaling_law
+    measured = {*DOMAINS, *([BENCHMARK] if law.sweep.benchmark_items else [])}
+    named = {"objective": law.fit.objective}
+    if law.fit.general_loss:
+        named["general_loss"] = law.fit.general_loss.weights
+    for field, weights in named.items():
+        for name in sorted(set(weights) - measured):
+            said = f"the proxies have no loss {name!r}; choose from {', '.join(sorted(measured))}"
+            remedy = ", or set scaling_law.sweep.benchmark_items" if name == BENCHMARK else ""
+            yield ("scaling_law", "fit", field), said + remedy
+
+
+def _sweep(recipe: Recipe) -> Iterator[Problem]:
+    """Check that every cell can be trained."""
+    law, execution = recipe.scaling_law, recipe.execution
+    if law.cells_at_once > execution.max_concurrent:
+        said = f"{law.cells_at_once} cells at once need an execution.max_concurrent of as many, not {execution.max_concurrent}"
+        yield ("scaling_law", "cells_at_once"), f"{said}; raise it, or lower this"
+    try:
+        for cell in (*plan_starts(law.sweep), *plan_sweep(law.sweep)):
+            config = cell.branches(recipe.training.proxy, recipe.mixture.sequence_length)[0]
+            config.micro_batches(execution.launcher.for_batch(config.global_batch_sequences).num_processes)
+    except ValueError as error:
+        yield ("scaling_law", "sweep"), str(error)
 
 
 def _components(recipe: Recipe) -> Iterator[Problem]:

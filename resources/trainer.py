@@ -1,7 +1,7 @@
 """The DeepSpeed trainer as a Dagster resource: a training job in, its summary out, its progress in the run's log."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -37,8 +37,25 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
 
         Every ten seconds a line goes to ``log``; skipped steps, rewinds, failed checkpoints and restarts go to ``warn``
         (``log`` without it) at once; ``on_metrics`` gets every line of the metrics. Raises TrainingFailedError when the job
-        fails, ValueError when it cannot be placed.
+        fails, TrainingDivergedError of these when training diverged, ValueError when it cannot be placed.
         """
+
+        def note(job: TrainingJob, metrics: dict[str, Any]) -> None:
+            if on_metrics:
+                on_metrics(metrics)
+
+        self.train_in_turn([job], log, note, threads, warn)
+        return {**json.loads((job.output / "summary.json").read_text()), **json.loads(job.timing.read_text())}
+
+    def train_in_turn(
+        self,
+        jobs: Sequence[TrainingJob],
+        log: Callable[[str], None],
+        on_metrics: Callable[[TrainingJob, dict[str, Any]], None],
+        threads: int | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        """Run jobs of one global batch one after the other, in the processes of one launch; see `train`."""
         placement = LauncherConfig(
             num_processes=self.num_processes,
             num_gpus=self.num_gpus,
@@ -47,12 +64,11 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
             rendezvous_port=self.rendezvous_port,
             restarts=self.restarts,
         )
-        progress = ProgressLog(job, log, warn or log)
+        logs = [ProgressLog(job, log, warn or log) for job in jobs]
 
         def note(metrics: dict[str, Any]) -> None:
-            progress.note(metrics)
-            if on_metrics:
-                on_metrics(metrics)
+            number = metrics.get("job", 0)
+            logs[number].note(metrics)
+            on_metrics(jobs[number], metrics)
 
-        self.launcher.run(plan_launch(job, placement), note, warn or log)
-        return {**json.loads((job.output / "summary.json").read_text()), **json.loads(job.timing.read_text())}
+        self.launcher.run(plan_launch(jobs[0], placement, *jobs[1:]), note, warn or log)

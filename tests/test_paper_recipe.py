@@ -20,6 +20,10 @@ def test_it_holds_what_is_known_of_the_paper(paper: Recipe) -> None:
     assert (encoder.pooling, encoder.normalize, encoder.max_query_tokens, encoder.max_tokens) == ("cls", False, 64, 128)
     sweep = paper.scaling_law.sweep
     assert (sweep.agent_ratios[0], sweep.agent_ratios[-1]) == (0.17, 0.84)
+    assert len(sweep.agent_ratios) == 6
+    assert sweep.start != "scratch"
+    assert len(sweep.budgets_per_parameter or ()) in (2, 3)
+    assert sum(len(replicate.seeds) for replicate in sweep.replicates) == 4
     assert 44e6 <= sweep.ladder[0].params <= 46e6
     assert 0.64e9 <= sweep.ladder[-1].params <= 0.66e9
     assert paper.mixture.instruction.num_examples == 95_000

@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [("learning_rate: .inf", "training.stage1.learning_rate: Input should be a finite number (is inf)")],
     ),
     "weight that is not a number": (
-        "{ agent: 0.34, code: 0.33, text: 0.33 }",
+        "{ agent: 0.25, benchmark: 0.25, code: 0.25, text: 0.25 }",
         "{ agent: .nan, code: 0.33, text: 0.33 }",
         [("agent: .nan", "scaling_law.fit.objective.agent: Input should be a finite number (is nan)")],
     ),
@@ -141,6 +141,26 @@ WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
 
 # Parts that are right alone and do not agree.
 DISAGREEING: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
+    "token budgets that are no branches": (
+        "budgets: [50000, 100000]",
+        "budgets: [50000, 50001]",
+        [("  sweep:", "scaling_law.sweep: budgets [50000, 50001] of 0.05M-a17-s0 are [24, 24] steps of 2,048 tokens")],
+    ),
+    "more cells at once than steps": (
+        "cells_at_once: 2",
+        "cells_at_once: 3",
+        [("cells_at_once: 3", "scaling_law.cells_at_once: 3 cells at once need an execution.max_concurrent of as many, not 2")],
+    ),
+    "objective over a loss that is not measured": (
+        "benchmark_items: 4",
+        "benchmark_items: null",
+        [
+            (
+                "objective: { agent",
+                "scaling_law.fit.objective: the proxies have no loss 'benchmark'; choose from agent, code, text, or set scaling",
+            )
+        ],
+    ),
     "comparison with an unknown variant": (
         "reference_variant: hephaestus",
         "reference_variant: base_model",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hephaestus_dag.models import HUB_NAME, PACKAGED, is_folder, packaged_path
-from hephaestus_dag.scaling.config import LadderRung
+from hephaestus_dag.scaling.sweep_config import LadderRung
 from hephaestus_dag.training.config import ModelShape
 from hephaestus_dag.training.flops import flops_per_token
 

@@ -151,7 +151,7 @@ def _memory(recipe: Recipe, trained: list[Job], gpu: Gpu) -> list[Memory]:
     """Return the memory of each sort of job: every rung of the ladder, the backbone and the stages once."""
     found: dict[str, Memory] = {}
     for job in trained:
-        title = f"proxy {job.name}" if job.key.startswith("proxy_runs/") else job.key.rpartition("/")[2]
+        title = f"proxy {job.name}" if job.key.startswith(jobs.PROXIES) else job.key.rpartition("/")[2]
         if job.model and title not in found:
             placement = recipe.execution.launcher
             found[title] = memory_of(title, job.model, job.config, placement, job.sequence_length, gpu)

@@ -1,5 +1,6 @@
 """Costs of what runs on GPUs for long: proxy runs, the backbone, the stages, and the evaluation of every variant."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most
@@ -7,7 +8,7 @@ from hephaestus_dag.costs.architecture import Architecture, find_architecture
 from hephaestus_dag.costs.book import Book, shape_or_reason, unknown_shape
 from hephaestus_dag.costs.corpus import BFCL_ITEMS, packed_sequences
 from hephaestus_dag.recipe import Recipe
-from hephaestus_dag.scaling.sweep import plan_sweep
+from hephaestus_dag.scaling.sweep import Cell, plan_starts, plan_sweep, steps_once
 from hephaestus_dag.training.config import TrainingConfig
 from hephaestus_dag.variants import Variants
 
@@ -15,10 +16,12 @@ PROMPT_TOKENS = 1_250
 REPLY_TOKENS = 20
 STATE_BYTES = 12
 CHECKPOINTS = 3
+PROXIES = ("proxy_backbones/", "proxy_runs/")
 ASSUMPTIONS = [
     f"a question of BFCL: {PROMPT_TOKENS:,} tokens, its answer {REPLY_TOKENS}: means over all items, 4 characters a token",
     f"a checkpoint: {STATE_BYTES} bytes a parameter (float32 weight and two moments); two are kept while a third is written",
     "training: 6 N + 12 L d T FLOP per token, N without the input embedding",
+    "token budgets of a proxy are branches of one run: the steps that they share are counted once",
     "what gradient checkpointing computes again is not counted as FLOP, so it lowers the utilisation that can be reached",
 ]
 
@@ -34,6 +37,10 @@ class Job:
     config: TrainingConfig
     sequences: Amount
     sequence_length: int
+    branches: int = 1
+    """Ends that it has, each after an evaluation, with checkpoints of its own."""
+    answers: int = 0
+    """Reference answers, one sequence each, that are held out beside the domains."""
 
     @property
     def steps(self) -> Amount:
@@ -55,13 +62,14 @@ class Job:
 
     @property
     def evaluation(self) -> Amount:
-        """FLOP of the evaluations: before the first step, every ``evaluate_every``, after the last; three domains."""
+        """FLOP of the evaluations: before the first step, every ``evaluate_every``, after the last of each branch."""
         steps = self.steps
         if steps.value is None:
             return steps
         every = self.config.evaluate_every
-        times = 1 + -(-steps.value // every) if every else 2
-        return Amount(times, steps.kind) * at_most(3 * self.config.evaluate_tokens) * self._per_token(training=False)
+        times = self.branches + -(-steps.value // every) if every else 1 + self.branches
+        tokens = at_most(3 * self.config.evaluate_tokens + self.answers * self.sequence_length)
+        return Amount(times, steps.kind) * tokens * self._per_token(training=False)
 
     @property
     def weights(self) -> Amount:
@@ -71,8 +79,8 @@ class Job:
 
     @property
     def checkpoints(self) -> Amount:
-        """Bytes of the checkpoints while the job runs."""
-        return shape_or_reason(self.model, self.name) * (STATE_BYTES * CHECKPOINTS)
+        """Bytes of the checkpoints while the job runs; where a branch leaves the run, one stays and one is copied from it."""
+        return shape_or_reason(self.model, self.name) * (STATE_BYTES * (CHECKPOINTS * self.branches + 2 * (self.branches - 1)))
 
     def _per_token(self, training: bool) -> Amount:
         if self.model is None:
@@ -94,17 +102,7 @@ def training_jobs(book: Book, variants: Variants) -> list[Job]:
     """Return all training jobs of a recipe: the cells of the sweep, the backbone where it is pre-trained, the stages."""
     recipe, section = book.recipe, book.recipe.mixture
     length = section.sequence_length
-    jobs = [
-        Job(
-            key=f"proxy_runs/{cell.name}",
-            name=cell.rung.name,
-            model=Architecture.of_shape(cell.rung, book.vocabulary) if book.vocabulary else None,
-            config=recipe.training.proxy,
-            sequences=Amount(float(cell.tokens // length)),
-            sequence_length=length,
-        )
-        for cell in plan_sweep(recipe.scaling_law.sweep)
-    ]
+    jobs = [*_proxy_jobs(book)]
     name, model = backbone_architecture(recipe, book.vocabulary)
     backbone = recipe.training.backbone
     if backbone.training:
@@ -125,19 +123,49 @@ def training_jobs(book: Book, variants: Variants) -> list[Job]:
     return jobs
 
 
+def _proxy_jobs(book: Book) -> Iterator[Job]:
+    """Yield the jobs of the sweep: where proxies are pre-trained, a job for each rung, then one for each cell."""
+    recipe, length = book.recipe, book.recipe.mixture.sequence_length
+    sweep = recipe.scaling_law.sweep
+
+    def job(key: str, cell: Cell) -> Job:
+        branches = cell.branches(recipe.training.proxy, length)
+        return Job(
+            key=f"{key}/{cell.name}",
+            name=cell.rung.name,
+            model=Architecture.of_shape(cell.rung, book.vocabulary) if book.vocabulary else None,
+            config=branches[-1],
+            sequences=Amount(float(steps_once(branches) * cell.global_batch_sequences)),
+            sequence_length=length,
+            branches=len(branches),
+            answers=_answers(recipe, sweep.benchmark_items) if sweep.benchmark_items else 0,
+        )
+
+    yield from (job("proxy_backbones", cell) for cell in plan_starts(sweep))
+    yield from (job("proxy_runs", cell) for cell in plan_sweep(sweep))
+
+
+def _answers(recipe: Recipe, per_category: int | None) -> int:
+    """Return how many reference answers are scored: irrelevance and relevance have none."""
+    answered = (BFCL_ITEMS[category] for category in recipe.evaluation.bfcl.categories if "relevance" not in category)
+    return sum(min(count, per_category or count) for count in answered)
+
+
 def job_costs(book: Book, variants: Variants) -> list[Job]:
     """Enter the assets of the groups scaling_law, training and evaluation; return the training jobs."""
     jobs = training_jobs(book, variants)
     for job in jobs:
-        if job.key.startswith("proxy_runs/"):
+        if job.key.startswith(PROXIES):
             _enter(book, job, "scaling_law")
+    if book.recipe.scaling_law.sweep.benchmark_items:
+        book.add("proxy_answers", "scaling_law", disk=at_most(1e6), note="reference answers, tokenised")
     book.add("proxy_runs", "scaling_law", disk=at_most(1e6), note="a table of the runs")
     book.add("fitted_power_law", "scaling_law", disk=at_most(5e6), note="on the CPU")
     if not any(job.key == "backbone" for job in jobs):
         name, model = backbone_architecture(book.recipe, book.vocabulary)
         book.add("backbone", "training", disk=shape_or_reason(model, name) * 2, note="copied as published, bfloat16")
     for job in jobs:
-        if not job.key.startswith("proxy_runs/"):
+        if not job.key.startswith(PROXIES):
             _enter(book, job, "training")
     _evaluation(book, variants)
     return jobs
@@ -163,8 +191,7 @@ def _evaluation(book: Book, variants: Variants) -> None:
     name, model = backbone_architecture(book.recipe, book.vocabulary)
     counts = {category: BFCL_ITEMS[category] for category in config.bfcl.categories}
     asked = sum(min(count, config.bfcl.items_per_category or count) for count in counts.values())
-    answered = {category: count for category, count in counts.items() if "relevance" not in category}
-    scored = sum(min(count, config.benchmark_loss.items_per_category or count) for count in answered.values())
+    scored = _answers(book.recipe, config.benchmark_loss.items_per_category)
     reply = at_most(config.bfcl.max_new_tokens) + about(PROMPT_TOKENS)
     loss_tokens = about(scored * (PROMPT_TOKENS + REPLY_TOKENS)) + at_most(3 * config.benchmark_loss.heldout_tokens)
     for variant in variants.paths:

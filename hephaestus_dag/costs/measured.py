@@ -10,7 +10,7 @@ from hephaestus_dag.costs.book import Measured
 from hephaestus_dag.costs.corpus import CHARACTERS_PER_TOKEN
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import SOURCES
-from hephaestus_dag.scaling.sweep import plan_sweep
+from hephaestus_dag.scaling.sweep import plan_starts, plan_sweep
 
 Manifest = dict[str, Any]
 
@@ -35,7 +35,9 @@ class _Agreeing:
 
     def __init__(self, store: Path, recipe: Recipe) -> None:
         self.store, self.recipe = store, recipe
-        self.cells = {f"proxy_runs/{cell.name}": cell.model_dump(mode="json") for cell in plan_sweep(recipe.scaling_law.sweep)}
+        sweep = recipe.scaling_law.sweep
+        planned = {"proxy_backbones": plan_starts(sweep), "proxy_runs": plan_sweep(sweep)}
+        self.cells = {f"{key}/{cell.name}": cell.model_dump(mode="json") for key, cells in planned.items() for cell in cells}
         self.known: dict[tuple[str, str], Manifest | None] = {}
 
     def manifest(self, key: str, fingerprint: str) -> Manifest | None:

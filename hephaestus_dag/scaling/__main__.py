@@ -1,92 +1,129 @@
-"""Fit a scaling law to a table of proxy runs, from the command line."""
+"""Fit a scaling law to a table of training runs, or predict one table's losses from another's."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress as Bar
 
 from hephaestus_dag.scaling.config import FitConfig, Target
-from hephaestus_dag.scaling.decision import Decision, decide
-from hephaestus_dag.scaling.optimum import Law, fit_law
-from hephaestus_dag.scaling.report import law_record
-from hephaestus_dag.scaling.runs import read_runs
+from hephaestus_dag.scaling.decision import REFUSED, decide
+from hephaestus_dag.scaling.law import Progress
+from hephaestus_dag.scaling.predict import predict
+from hephaestus_dag.scaling.report import law_record, prediction_record
+from hephaestus_dag.scaling.runs import Run, read_runs
+from hephaestus_dag.scaling.show import show_prediction, show_study
+from hephaestus_dag.scaling.study import study
 
-EXAMPLE = """example:
-  python -m hephaestus_dag.scaling fit runs.parquet --objective agent=0.5,code=0.25,text=0.25 \\
+Result = TypeVar("Result")
+
+TABLE = """The table, CSV or Parquet, has one row per run: params, tokens, share_<domain> (2 to 20 of them), loss_<name> (any,
+empty where not measured), and, if known, seed, cell, flops, unique_<domain> (distinct tokens there were), status (ok, or why
+there are no losses). Runs of several sizes tell levels at another size; runs of one size tell the order of mixtures only."""
+FIT = f"""example:
+  python -m hephaestus_dag.scaling fit runs.csv --objective agent=0.5 code=0.25 text=0.25 \\
       --target-params 7e9 --target-tokens 100e9 --json law.json
 
-The table has one row per run: cell, params, tokens, flops, share_agent, share_code, share_text, loss_agent, loss_code,
-loss_text (bits per byte), seed, status (ok, or why there are no losses).
-Exit status: 0 a ratio is supported, 3 no supported optimum, 2 the input cannot be used."""
+{TABLE}
+Exit status: 0 an optimum is supported, 3 no supported optimum, 2 the input cannot be used."""
+PREDICT = f"""example:
+  python -m hephaestus_dag.scaling predict small-runs.csv large-runs.csv --json predicted.json
+
+{TABLE}
+The second table needs no losses; where it has some, the prediction is scored against them.
+Exit status: 0, or 2 when the input cannot be used."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        config = FitConfig(
-            objective=options.objective,
-            target=_target(options.target_params, options.target_tokens),
-            bootstrap_draws=options.draws,
-            max_interval_width=options.max_interval_width,
-            seed=options.seed,
-        )
-        runs = read_runs(options.runs)
-        law = fit_law(runs, config)
+        return options.run(options)
     except ValidationError as error:
         for problem in error.errors():
             where = "".join(f"{part}: " for part in problem["loc"])
             print(f"error: {where}{problem['msg'].removeprefix('Value error, ')}", file=sys.stderr)
-        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    decision = decide(law, config)
-    show(law, decision, Console())
-    if options.json:
-        options.json.write_text(json.dumps(law_record(law, decision, runs), indent=2) + "\n", encoding="utf-8")
-    return 0 if decision.status == "supported" else 3
+    return 2
+
+
+def _fit(options: argparse.Namespace) -> int:
+    runs = read_runs(options.runs)
+    config = FitConfig(
+        objective=_objective(options.objective, runs),
+        target=_target(options.target_params, options.target_tokens),
+        bootstrap_draws=options.draws,
+        max_interval_width=options.max_interval_width,
+        seed=options.seed,
+    )
+    found = _with_bar("fitting", lambda progress: study(runs, config, progress))
+    decision = decide(found, config)
+    show_study(found, decision, Console())
+    _write(options.json, law_record(found, decision, runs, config))
+    return 3 if decision.status == REFUSED else 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    train, test = read_runs(options.train), read_runs(options.test)
+    objective = _objective(options.objective, train) if options.objective else None
+    found = _with_bar("fitting", lambda progress: predict(train, test, objective, options.draws, options.seed, progress))
+    record = prediction_record(found)
+    show_prediction(found, record, Console())
+    _write(options.json, record)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hephaestus_dag.scaling",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    style = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m hephaestus_dag.scaling", description=__doc__, formatter_class=style)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     fit = commands.add_parser(
-        "fit",
-        help="fit the law and judge whether it supports a ratio",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawTextHelpFormatter,
+        "fit", help="fit the law and judge whether it supports a mixture", epilog=FIT, formatter_class=style
     )
-    fit.add_argument("runs", type=Path, metavar="RUNS", help="table of runs, .parquet or .csv")
-    fit.add_argument("--json", type=Path, metavar="OUT", help="also write everything as JSON")
-    fit.add_argument(
-        "--objective",
-        type=_weights,
-        default="agent=0.5,code=0.25,text=0.25",
-        help="weights of the domains' losses, summing to 1 (default: %(default)s); a best ratio exists only relative to them",
-    )
+    fit.set_defaults(run=_fit)
+    fit.add_argument("runs", type=Path, metavar="TABLE", help="table of runs, .csv or .parquet")
     fit.add_argument("--target-params", type=float, help="non-embedding parameters of the backbone (default: the largest run)")
     fit.add_argument("--target-tokens", type=float, help="tokens that the backbone will be trained on")
-    fit.add_argument("--draws", type=int, default=200, help="bootstrap draws, at least 200 (default: %(default)s)")
     fit.add_argument("--max-interval-width", type=float, default=0.2, help="widest interval acted upon (default: %(default)s)")
-    fit.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    guess = commands.add_parser(
+        "predict", help="predict the losses of one table from another", epilog=PREDICT, formatter_class=style
+    )
+    guess.set_defaults(run=_predict)
+    guess.add_argument("train", type=Path, metavar="TRAIN", help="table of runs with losses")
+    guess.add_argument("test", type=Path, metavar="TEST", help="table of runs to predict, with or without losses")
+    for command in (fit, guess):
+        command.add_argument("--json", type=Path, metavar="OUT", help="also write everything as JSON")
+        command.add_argument(
+            "--objective",
+            nargs="+",
+            metavar="NAME=WEIGHT",
+            help="weights of the losses, rescaled to sum to 1 (default: all alike); what is best depends on them",
+        )
+        command.add_argument("--draws", type=int, default=200, help="bootstrap draws of each family (default: %(default)s)")
+        command.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     return parser
 
 
-def _weights(text: str) -> dict[str, float]:
+def _objective(given: list[str] | None, runs: list[Run]) -> dict[str, float]:
+    names = dict.fromkeys(name for run in runs for name in run.losses)
+    if not given:
+        if not names:
+            raise ValueError("the table has no losses: it needs columns loss_<domain>")
+        return {name: 1 / len(names) for name in names}
     try:
-        return {name.strip(): float(weight) for name, weight in (part.split("=") for part in text.split(","))}
+        pairs = [part.split("=") for text in given for part in text.split(",") if part]
+        weights = {name.strip(): float(weight) for name, weight in pairs}
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form agent=0.5,code=0.25,text=0.25") from error
+        raise ValueError(f"--objective {' '.join(given)}: give it as agent=0.5 code=0.25 text=0.25") from error
+    if any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
+        raise ValueError(f"--objective {' '.join(given)}: weights must be >= 0 and not all 0")
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def _target(params: float | None, tokens: float | None) -> Target | None:
@@ -95,50 +132,16 @@ def _target(params: float | None, tokens: float | None) -> Target | None:
     return None if params is None or tokens is None else Target(params=params, tokens=tokens, unique_tokens=None)
 
 
-def show(law: Law, decision: Decision, console: Console) -> None:
-    """Print the law, the optimum at each scale, the backtest and the verdict."""
-    laws = Table(title="L(N, D, x) = E + A (N/N0)^-alpha + B (D/D0)^-beta (x + epsilon)^-gamma   [bits per byte]")
-    for name in ("domain", "weight", "E", "A", "B", "alpha", "beta", "gamma", "epsilon", "sigma"):
-        laws.add_column(name, justify="left" if name == "domain" else "right")
-    for domain, d in law.domains.items():
-        coefficients = (d.irreducible, d.size_scale, d.data_scale, d.alpha, d.beta, d.gamma, d.epsilon)
-        laws.add_row(domain, f"{law.objective[domain]:.2f}", *(f"{v:.3f}" for v in coefficients), f"{d.sigma:.4f}")
-    console.print(laws)
-    first = next(iter(law.domains.values()))
-    console.print(f"N0 = {first.reference_params:.4g} parameters, D0 = {first.reference_tokens:.4g} tokens")
+def _with_bar(label: str, work: Callable[[Progress], Result]) -> Result:
+    """Do the work under a progress bar on standard error, where that is a terminal."""
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(label)
+        return work(lambda done, total: bar.update(task, completed=done, total=total))
 
-    optima = Table(title=f"Best agent ratio ({law.bootstrap_draws} bootstrap draws)")
-    for name in ("parameters", "tokens", "FLOPs", "best ratio", "95 % interval", "regret band", "objective"):
-        optima.add_column(name, justify="right")
-    for o in law.optima:
-        optima.add_row(
-            f"{'target ' if o.scale.is_target else ''}{o.scale.params:.3g}",
-            f"{o.scale.tokens:.3g}",
-            f"{o.scale.flops:.2g}",
-            f"{o.ratio:.3f}{' (edge)' if o.at_edge else ''}",
-            f"{o.interval[0]:.3f} - {o.interval[1]:.3f}",
-            f"{o.regret_band[0]:.2f} - {o.regret_band[1]:.2f}",
-            f"{o.loss:.4f}",
-        )
-    console.print(optima)
-    seeds = "not measured" if law.seed_sigma is None else f"{law.seed_sigma:.4f} from {law.num_replicates} repeats"
-    console.print(f"noise of one run's objective: {law.sigma:.4f} around the law; between seeds: {seeds}")
-    if law.backtest:
-        b = law.backtest
-        console.print(
-            f"backtest, {b.params:.3g} parameters left out: mean error {b.mean_error:.4f}, "
-            f"best ratio there {b.ratio_without:.3f} (with all runs {b.ratio:.3f})"
-        )
-    if law.power_law_ratio is not None:
-        console.print(
-            f"for comparison, one power law per ratio ({law.power_law_metric}) puts the target's best ratio at "
-            f"{law.power_law_ratio:.3f}"
-        )
-    console.print(
-        f"[bold]{decision.status}[/bold]" + (f": {decision.agent_ratio:.3f}" if decision.agent_ratio is not None else "")
-    )
-    for reason in decision.reasons:
-        console.print(f"  - {reason}", highlight=False)
+
+def _write(path: Path | None, record: object) -> None:
+    if path:
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

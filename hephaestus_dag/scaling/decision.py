@@ -1,4 +1,4 @@
-"""Whether a fitted law supports a ratio: every gate that fails says why, and which cells would help."""
+"""Whether a study supports a ratio: every gate that fails says why, and which cells would help."""
 
 import json
 import math
@@ -8,34 +8,51 @@ from typing import Literal
 
 import numpy as np
 
-from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.scaling.config import FitConfig
-from hephaestus_dag.scaling.optimum import Law
+from hephaestus_dag.scaling.study import Study
 
 LAW_FILE = "law.json"
+SUPPORTED, REFUSED = "supported", "no supported optimum"
 MAX_BACKTEST_ERROR = 2.0  # in standard deviations of one run
 MAX_BACKTEST_SHIFT = 0.05
+MIN_RANK_CORRELATION = 0.8  # of unseen mixtures, where there are too few sizes to leave one out
 EPOCHS_NEARLY_FREE = 4.0  # up to about four epochs, repeated tokens are worth nearly as much as fresh ones (arXiv 2305.16264)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict on a law."""
+    """The verdict on a study."""
 
     status: Literal["supported", "no supported optimum"]
     agent_ratio: float | None
-    """The best ratio at the target; None unless supported."""
+    """The best share of the varied domain at the target; None unless supported, and where mixtures do not lie on a line."""
     reasons: list[str]
     """Why it is not supported, and what to do; empty if it is."""
 
 
-def decide(law: Law, config: FitConfig) -> Decision:
-    """Pass the law through every gate; all must hold."""
-    gates = (_converged, _enough_runs, _interior, _narrow, _backtested, _repetition)
-    reasons = [reason for gate in gates for reason in gate(law, config)]
+def decide(found: Study, config: FitConfig) -> Decision:
+    """Pass the study through every gate; all must hold."""
+    gates = (_converged, _enough_runs, _sizes, _interior, _narrow, _backtested, _repetition)
+    reasons = [reason for gate in gates for reason in gate(found, config)]
     if reasons:
-        return Decision("no supported optimum", None, reasons)
-    return Decision("supported", law.target.ratio, [])
+        return Decision(REFUSED, None, reasons)
+    return Decision(SUPPORTED, best_ratio(found, config), [])
+
+
+def best_ratio(found: Study, config: FitConfig) -> float | None:
+    """Return the best share of the varied domain at the target, supported or not; None where mixtures do not lie on a line."""
+    if found.axis is None:
+        return None
+    return found.target.constrained if config.best == "constrained" else found.target.shares[found.axis]
+
+
+def best_interval(found: Study, config: FitConfig) -> tuple[float, float]:
+    """Return the 95 % interval of the best ratio, or, where mixtures do not lie on a line, of the least known best share."""
+    if found.axis is None:
+        return max(found.target.intervals.values(), key=lambda ends: ends[1] - ends[0])
+    if config.best == "constrained" and found.target.constrained_interval:
+        return found.target.constrained_interval
+    return found.target.intervals[found.axis]
 
 
 def chosen_ratio(folder: Path, fallback: float | None) -> tuple[float, str]:
@@ -60,37 +77,65 @@ def chosen_ratio(folder: Path, fallback: float | None) -> tuple[float, str]:
     )
 
 
-def _converged(law: Law, config: FitConfig) -> list[str]:
-    failed = [d for d, fitted in law.domains.items() if not fitted.converged]
-    return [f"the fit of the {' and '.join(failed)} loss did not converge: look for broken runs in the table"] if failed else []
+def _converged(found: Study, config: FitConfig) -> list[str]:
+    failed = {
+        name
+        for family in found.law.families
+        for name, loss in zip(found.law.table.names, family.losses, strict=True)
+        if not loss.converged and found.objective[name]
+    }
+    return (
+        [f"the fit of loss {' and '.join(sorted(failed))} did not converge: look for broken runs in the table"]
+        if failed
+        else []
+    )
 
 
-def _enough_runs(law: Law, config: FitConfig) -> list[str]:
+def _enough_runs(found: Study, config: FitConfig) -> list[str]:
     reasons: list[str] = []
-    runs = len(law.table.params)
+    table = found.law.table
+    runs = len(table.params)
     if runs < config.min_runs:
-        shape = f"{len(np.unique(law.table.params))} sizes x {len(np.unique(law.table.ratios))} ratios"
+        shape = f"{len(np.unique(table.params))} sizes x {len(np.unique(np.round(table.shares, 4), axis=0))} mixtures"
         reasons.append(f"{runs} finished runs ({shape}), {config.min_runs} wanted: add {config.min_runs - runs} cells")
-    if law.num_replicates < config.min_replicates:
-        missing = config.min_replicates - law.num_replicates
+    if found.law.repeats < config.min_replicates:
+        missing = config.min_replicates - found.law.repeats
+        where = f"cheapest at {table.params.min():.3g} parameters" + (
+            f" and ratio {near:.2f}" if (near := _nearest(found)) else ""
+        )
         reasons.append(
-            f"{law.num_replicates} repeated seeds, {config.min_replicates} wanted to measure seed noise: repeat {missing} "
-            f"cell(s) with other seeds, cheapest at {law.table.params.min():.3g} parameters and ratio {_nearest(law):.2f}"
+            f"{found.law.repeats} repeated seeds, {config.min_replicates} wanted to measure seed noise: repeat {missing} "
+            f"cell(s) with other seeds, {where}"
         )
     return reasons
 
 
-def _interior(law: Law, config: FitConfig) -> list[str]:
-    best, low, high = law.target, float(law.grid[0]), float(law.grid[-1])
-    if best.regret_band == (low, high):
+def _sizes(found: Study, config: FitConfig) -> list[str]:
+    if not found.law.one_scale:
+        return []
+    return [
+        (
+            f"all runs have one scale ({found.law.table.params[0]:.3g} parameters): losses at another cannot be told, only the "
+            "order of mixtures; add at least one other model size, better two"
+        )
+    ]
+
+
+def _interior(found: Study, config: FitConfig) -> list[str]:
+    best, axis = found.target, found.law.table.axis
+    if axis is None or found.axis is None or config.best == "constrained":
+        return []
+    tried = found.law.table.shares[:, axis]
+    low, high, ratio = float(tried.min()), float(tried.max()), best.shares[found.axis]
+    if np.allclose(best.regret_bands[found.axis], (low, high), atol=1e-9):
         return [
             (
-                f"from ratio {low:.2f} to {high:.2f} the objective moves by less than two sigma of a run, {2 * law.sigma:.4f}: "
+                f"from ratio {low:.2f} to {high:.2f} the objective moves by less than two sigma of a run, {best.regret:.4f}: "
                 "the runs cannot tell ratios apart; train them longer, or add larger sizes"
             )
         ]
     if best.at_edge:
-        edge, beyond = (low, low / 2) if best.ratio - low < high - best.ratio else (high, (1 + high) / 2)
+        edge, beyond = (low, low / 2) if ratio - low < high - ratio else (high, (1 + high) / 2)
         return [
             (
                 f"the lowest objective is at the edge of the ratios tried ({edge:.2f}), the true minimum may lie outside: "
@@ -99,7 +144,7 @@ def _interior(law: Law, config: FitConfig) -> list[str]:
         ]
     if best.curvature <= 0:
         return ["the objective has no minimum in the ratio (its curvature is not positive): add ratios further apart"]
-    touched = [edge for edge, end in zip((low, high), best.interval, strict=True) if abs(edge - end) < 1e-3]
+    touched = [edge for edge, end in zip((low, high), best.intervals[found.axis], strict=True) if abs(edge - end) < 1e-3]
     return [
         f"the interval of the ratio reaches the edge of the ratios tried ({edge:.2f}): add cells at ratio "
         f"{edge / 2 if edge == low else (1 + edge) / 2:.2f} at every size"
@@ -107,48 +152,55 @@ def _interior(law: Law, config: FitConfig) -> list[str]:
     ]
 
 
-def _narrow(law: Law, config: FitConfig) -> list[str]:
-    width = law.target.interval[1] - law.target.interval[0]
+def _narrow(found: Study, config: FitConfig) -> list[str]:
+    low, high = best_interval(found, config)
+    width = high - low
     if width <= config.max_interval_width:
         return []
-    runs = len(law.table.params)
     # The width shrinks with the square root of the number of runs.
-    more = math.ceil(runs * ((width / config.max_interval_width) ** 2 - 1))
+    more = math.ceil(len(found.law.table.params) * ((width / config.max_interval_width) ** 2 - 1))
+    where = f"around ratio {near:.2f}" if (near := _nearest(found)) is not None else "near the best mixture"
     return [
         (
-            f"the 95 % interval {law.target.interval[0]:.2f} to {law.target.interval[1]:.2f} is {width:.2f} wide, at most "
-            f"{config.max_interval_width:.2f} allowed: add about {more} cells around ratio {_nearest(law):.2f} or a larger size"
+            f"the 95 % interval {low:.2f} to {high:.2f} is {width:.2f} wide, at most "
+            f"{config.max_interval_width:.2f} allowed: add about {more} cells {where} or a larger size"
         )
     ]
 
 
-def _backtested(law: Law, config: FitConfig) -> list[str]:
-    if law.backtest is None:
-        return ["too few sizes to leave the largest out and predict it: add cells at a third size"]
-    reasons: list[str] = []
-    noise = law.sigma if law.seed_sigma is None else law.seed_sigma
-    size = f"{law.backtest.params:.3g}"
-    if law.backtest.mean_error > MAX_BACKTEST_ERROR * noise:
+def _backtested(found: Study, config: FitConfig) -> list[str]:
+    test = found.backtest
+    if test is None or not test.extrapolates:
+        reasons = ["too few sizes to leave the largest out and predict it: add cells at a third size"]
+        if test and not test.rank_correlation >= MIN_RANK_CORRELATION:
+            reasons.append(
+                f"of {test.left_out}, the order is predicted with a rank correlation of {test.rank_correlation:.2f}, "
+                f"{MIN_RANK_CORRELATION:g} wanted: add cells at other mixtures"
+            )
+        return reasons
+    reasons = []
+    noise = found.sigma if found.seed_sigma is None else found.seed_sigma
+    if test.mean_error > MAX_BACKTEST_ERROR * noise:
         reasons.append(
-            f"from the smaller sizes the {size}-parameter runs are predicted {law.backtest.mean_error:.4f} bits per byte off, "
-            f"more than {MAX_BACKTEST_ERROR:g} x the noise {noise:.4f}: add cells between the two largest sizes or above them"
+            f"from the smaller sizes {test.left_out} are predicted {test.mean_error:.4f} off, more than "
+            f"{MAX_BACKTEST_ERROR:g} x the noise {noise:.4f}: add cells between the two largest sizes or above them"
         )
-    shift = abs(law.backtest.ratio - law.backtest.ratio_without)
-    if shift > MAX_BACKTEST_SHIFT:
-        reasons.append(
-            f"without the {size}-parameter runs the best ratio there moves by {shift:.2f}, at most {MAX_BACKTEST_SHIFT:.2f} "
-            f"allowed: add seeds at ratios {law.backtest.ratio_without:.2f} and {law.backtest.ratio:.2f}"
-        )
+    if test.ratio is not None and test.ratio_without is not None:
+        shift = abs(test.ratio - test.ratio_without)
+        if shift > MAX_BACKTEST_SHIFT:
+            reasons.append(
+                f"without {test.left_out} the best ratio there moves by {shift:.2f}, at most {MAX_BACKTEST_SHIFT:.2f} "
+                f"allowed: add seeds at ratios {test.ratio_without:.2f} and {test.ratio:.2f}"
+            )
     return reasons
 
 
-def _repetition(law: Law, config: FitConfig) -> list[str]:
+def _repetition(found: Study, config: FitConfig) -> list[str]:
     reasons: list[str] = []
-    ratio, scale = law.target.ratio, law.target.scale
-    code = (1 - ratio) * law.code_share_of_rest
-    for i, (domain, share) in enumerate(zip(DOMAINS, (ratio, code, 1 - ratio - code), strict=True)):
-        wanted = share * scale.tokens / scale.unique[i]
-        seen = float((law.table.shares[:, i] * law.table.tokens / law.table.unique[:, i]).max())
+    table, scale = found.law.table, found.target.scale
+    for i, domain in enumerate(table.domains):
+        wanted = found.target.shares[domain] * scale.tokens / scale.unique[i]
+        seen = float((table.shares[:, i] * table.tokens / table.unique[:, i]).max())
         if wanted > EPOCHS_NEARLY_FREE and wanted > 1.5 * seen:
             reasons.append(
                 f"the target repeats its {domain} data {wanted:.1f} times and the proxies at most {max(seen, 1):.1f} times: "
@@ -157,5 +209,10 @@ def _repetition(law: Law, config: FitConfig) -> list[str]:
     return reasons
 
 
-def _nearest(law: Law) -> float:
-    return float(law.table.ratios[np.argmin(np.abs(law.table.ratios - law.target.ratio))])
+def _nearest(found: Study) -> float | None:
+    """Return the ratio tried that lies nearest to the best one."""
+    axis = found.law.table.axis
+    if axis is None or found.axis is None:
+        return None
+    tried = found.law.table.shares[:, axis]
+    return float(tried[np.argmin(np.abs(tried - found.target.shares[found.axis]))])

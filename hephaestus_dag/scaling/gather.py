@@ -1,39 +1,37 @@
-"""Turn the folders of finished proxy runs into the runs table that the law is fitted to."""
+"""Turn the folders of finished cells into the runs table that the law is fitted to: a row for each token budget."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from hephaestus_dag.mixture.store import TokenStore
+from hephaestus_dag.scaling.branches import TABLE
 from hephaestus_dag.scaling.runs import Run, write_runs
 from hephaestus_dag.scaling.sweep import Cell
 
 
 def gather_runs(cells: Sequence[Cell], folders: Sequence[Path], stores: Sequence[Path], path: Path) -> list[Run]:
-    """Write the runs table of some cells, given their training output folders and the token stores they drew on.
+    """Write the runs table of some cells, given their folders and the token stores they drew on.
 
-    A cell whose losses are not all numbers is kept with its reason instead of losses.
+    A branch that diverged is kept with its reason instead of losses.
     """
     unique = _unique_tokens(stores)
     runs = []
     for cell, folder in zip(cells, folders, strict=True):
-        summary = json.loads((folder / "summary.json").read_text())
-        losses = {domain: summary["heldout"][domain]["bits_per_byte"] for domain in cell.shares}
-        finite = all(math.isfinite(loss) for loss in losses.values())
-        runs.append(
-            Run(
-                cell=cell.name,
-                params=cell.rung.params,
-                tokens=summary["tokens"],
-                flops=6 * cell.rung.params * summary["tokens"],
-                shares=dict(cell.shares),
-                losses=losses if finite else dict.fromkeys(losses, math.nan),
-                seed=cell.seed,
-                status="ok" if finite else "diverged: a held-out loss is not a number",
-                unique=unique,
+        for branch in json.loads((folder / TABLE).read_text()):
+            runs.append(
+                Run(
+                    cell=f"{cell.name}-{branch['tokens']}",
+                    params=cell.rung.params,
+                    tokens=branch["tokens"],
+                    flops=6 * cell.rung.params * branch["tokens"],
+                    shares={domain: branch["shares"].get(domain, 0.0) for domain in cell.shares},
+                    losses=branch["losses"],
+                    seed=cell.seed,
+                    status=branch["status"],
+                    unique=unique,
+                )
             )
-        )
     write_runs(path, runs)
     return runs
 

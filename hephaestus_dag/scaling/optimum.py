@@ -1,31 +1,33 @@
-"""The best agent ratio at every scale, and how well it is known: intervals, regret band and backtest.
+"""The best mixture at a scale: where the weighted sum of losses is lowest, and how well that is known.
 
-The objective is the weighted sum of the domains' losses, ``J(r) = sum_i w_i L_i(N, D, x_i(r))``, where the agent ratio r
-sets all shares. Intervals take the form of the law as true: they count noise and what the prior leaves open, not a wrong form,
-which only the backtest can show.
+The objective is ``J(x) = sum_i w_i L_i(N, D, x)``. Where the runs lie on a line (one share varies, the others keep their
+proportions, as in a sweep of the agent ratio), the best mixture is sought on that line; otherwise among all mixtures whose
+shares lie between the least and the most that was tried. Intervals hold 95 % of the best mixtures of all bootstrap draws of
+all families: they count noise, what the priors leave open, and how far the forms disagree.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
-from hephaestus_dag.documents import DOMAINS
-from hephaestus_dag.scaling.config import FitConfig
-from hephaestus_dag.scaling.law import Array, DomainLaw, PowerLaw, effective_share, fit_power_laws
-from hephaestus_dag.scaling.noise import Table, bootstrap, fit_domains, noise_covariance, residuals_of, seed_noise_of
-from hephaestus_dag.scaling.runs import Run, usable_runs
+from hephaestus_dag.scaling.law import Law
+from hephaestus_dag.scaling.table import Array, effective_share
 
-GRID_POINTS = 401
+GRID_POINTS = 201
+_LEAST = 1e-6
+_DESCENT_STEPS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A model size and token budget at which the best ratio is asked for."""
+    """A model size and token budget at which the best mixture is asked for."""
 
     params: float
     tokens: float
     unique: tuple[float, ...]
+    """Distinct tokens per domain; infinity where nothing repeats."""
     is_target: bool = False
 
     @property
@@ -33,130 +35,109 @@ class Scale:
         """Training compute, 6 N D."""
         return 6 * self.params * self.tokens
 
+    def arguments(self, shares: Array) -> tuple[Array, Array, Array]:
+        """Return sizes, tokens and effective shares of mixtures [..., rows, K] at this scale, as a law takes them."""
+        rows = np.ones(shares.shape[-2])
+        effective = effective_share(np.maximum(shares, 0.0), np.asarray(self.tokens), np.asarray(self.unique))
+        return self.params * rows, self.tokens * rows, effective
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimum:
-    """The best ratio at one scale."""
+    """The best mixture at one scale."""
 
     scale: Scale
-    ratio: float
-    interval: tuple[float, float]
-    """95 % bootstrap interval of the ratio, inside the ratios that were tried."""
-    regret_band: tuple[float, float]
-    """Ratios that cost at most two standard deviations of one run's objective."""
+    shares: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    """95 % interval of each best share."""
+    regret_bands: dict[str, tuple[float, float]]
+    """Shares of a domain, the others keeping their proportions, that cost at most ``regret``."""
+    regret: float
+    """Two standard deviations of one run's objective."""
     loss: float
     curvature: float
-    """Second derivative of the objective at the ratio; positive at a true minimum."""
+    """Second derivative of the objective by the varied share; positive at a true minimum. On a line only, else NaN."""
     at_edge: bool
+    """Whether the best mixture lies at the end of what was tried. On a line only."""
+    constrained: float | None = None
+    """Largest varied share at which the general loss rises no more than tolerated; None without a constraint."""
+    constrained_interval: tuple[float, float] | None = None
+    """95 % interval of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backtest:
-    """The largest scale left out of the fit and predicted from the others."""
+class Constraint:
+    """The general loss may rise by no more than a share of what it is at the smallest varied share that was tried."""
 
-    params: float
-    mean_error: float
-    """Mean absolute error of the objective over the runs left out, bits per byte."""
-    ratio: float
-    """Best ratio at that scale by all runs."""
-    ratio_without: float
-    """Best ratio at that scale by the other runs only."""
+    weights: Array
+    """[M]"""
+    max_rise: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Law:
-    """Everything that the fit found."""
-
-    domains: dict[str, DomainLaw]
-    objective: dict[str, float]
-    code_share_of_rest: float
-    table: Table
-    grid: Array
-    """Agent ratios, ascending, over the range that was tried."""
-    optima: list[Optimum]
-    """One per scale of the runs, ascending; the target last."""
-    sigma: float
-    """Standard deviation of one run's objective."""
-    seed_sigma: float | None
-    """The same from repeated seeds alone; None without any."""
-    num_replicates: int
-    backtest: Backtest | None
-    power_laws: list[PowerLaw]
-    power_law_metric: str
-    power_law_ratio: float | None
-    """Best ratio at the target by the power laws per ratio, for comparison only."""
-    bootstrap_draws: int
-
-    @property
-    def target(self) -> Optimum:
-        """The optimum at the target."""
-        return self.optima[-1]
-
-    def curve(self, scale: Scale) -> Array:
-        """Return the objective over ``grid``."""
-        return objective_curve(self.domains, self.objective, scale, self.grid, self.code_share_of_rest)
+def objective_curve(law: Law, weights: Array, scale: Scale, shares: Array) -> Array:
+    """Return the objective [rows] of mixtures [rows, K] at a scale."""
+    return law.predict(*scale.arguments(shares)) @ weights
 
 
-def fit_law(runs: Sequence[Run], config: FitConfig, progress: Callable[[int, int], None] | None = None) -> Law:
-    """Fit the law to the usable runs and find the best ratio at each of their scales and at the target.
+def line(law: Law, points: int = GRID_POINTS) -> tuple[Array, Array] | None:
+    """Return the shares of the varied domain that were tried, as a grid, and the mixtures [points, K]; None without a line."""
+    axis = law.table.axis
+    if axis is None:
+        return None
+    tried = law.table.shares[:, axis]
+    rest = np.delete(law.table.shares, axis, axis=1)
+    proportions = np.insert((rest / rest.sum(1, keepdims=True)).mean(0), axis, 0.0)
+    grid = np.linspace(tried.min(), tried.max(), points)
+    mixtures = (1 - grid)[:, None] * proportions
+    mixtures[:, axis] = grid
+    return grid, mixtures
 
-    Raises:
-        ValueError: the runs cannot carry a law; see :func:`~hephaestus_dag.scaling.runs.usable_runs`.
+
+def best_mixture(law: Law, weights: Array, scale: Scale, constraint: Constraint | None = None) -> Optimum:
+    """Return the mixture with the lowest objective at a scale.
+
+    Args:
+        law: the fitted law; without bootstrap draws the intervals are NaN.
+        weights: of the losses in the objective, [M].
+        scale: where it is asked for.
+        constraint: on the general loss; acts where runs lie on a line.
     """
-    table = Table.of(usable_runs(runs))
-    weights = {d: float(config.objective.get(d, 0)) for d in DOMAINS}
-    vector = np.array(list(weights.values()))
-    seed_noise, num_replicates = seed_noise_of(table)
-    laws = fit_domains(table, seed_noise)
-    covariance = noise_covariance(table, laws)
-    grid = np.linspace(table.ratios.min(), table.ratios.max(), GRID_POINTS)
-    scales = _scales(table, config)
+    regret = 2 * float(np.sqrt(weights @ law.covariance @ weights))
+    on_line = line(law)
+    if on_line is None:
+        return _in_simplex(law, weights, scale, regret)
+    grid, mixtures = on_line
+    axis = law.table.axis or 0
+    curve = objective_curve(law, weights, scale, mixtures)
+    ratio = minimum(grid, curve)
+    drawn = law.drawn(*scale.arguments(mixtures)) @ weights
+    best = np.array([minimum(grid, one) for one in drawn])
+    k = int(np.clip(np.argmin(curve), 1, len(grid) - 2))
+    band = grid[curve - curve.min() <= regret]
+    margin = 0.01 * (grid[-1] - grid[0])
 
-    def curves(candidates: Mapping[str, DomainLaw]) -> Array:
-        return np.stack([objective_curve(candidates, weights, s, grid, table.code_share_of_rest) for s in scales])
+    def shares(ratio: float) -> Array:
+        return mixtures[0] * (1 - ratio) / (1 - grid[0]) if ratio != grid[0] else mixtures[0]
 
-    best = curves(laws)
-    drawn = np.empty((config.bootstrap_draws, len(scales)))
-    for draw, candidates in enumerate(bootstrap(table, laws, covariance, config.bootstrap_draws, config.seed)):
-        drawn[draw] = [minimum(grid, curve) for curve in curves(candidates)]
-        if progress:
-            progress(draw + 1, config.bootstrap_draws)
-    sigma = float(np.sqrt(vector @ covariance @ vector))
-    optima = [_optimum(s, grid, best[i], drawn[:, i], sigma) for i, s in enumerate(scales)]
-    metric = "objective" if table.benchmark is None else "benchmark"
-    power_laws = fit_power_laws(
-        table.ratios, table.flops, table.losses @ vector if table.benchmark is None else table.benchmark
+    def by_domain(low: float, high: float) -> dict[str, tuple[float, float]]:
+        ends = np.stack([shares(low), shares(high)])
+        ends[:, axis] = low, high
+        return {d: (float(ends[:, j].min()), float(ends[:, j].max())) for j, d in enumerate(law.table.domains)}
+
+    at_best = shares(ratio)
+    at_best[axis] = ratio
+    interval = np.quantile(best, [0.025, 0.975]) if len(best) else (np.nan, np.nan)
+    return Optimum(
+        scale=scale,
+        shares={d: float(share) for d, share in zip(law.table.domains, at_best, strict=True)},
+        intervals=by_domain(float(interval[0]), float(interval[1])),
+        regret_bands=by_domain(float(band[0]), float(band[-1])),
+        regret=regret,
+        loss=float(curve.min()),
+        curvature=float((curve[k - 1] - 2 * curve[k] + curve[k + 1]) / (grid[1] - grid[0]) ** 2),
+        at_edge=bool(ratio < grid[0] + margin or ratio > grid[-1] - margin),
+        **(_constrained(law, scale, grid, mixtures, constraint) if constraint else {}),
     )
-    return Law(
-        domains=laws,
-        objective=weights,
-        code_share_of_rest=table.code_share_of_rest,
-        table=table,
-        grid=grid,
-        optima=optima,
-        sigma=sigma,
-        seed_sigma=float(np.sqrt(vector @ seed_noise @ vector)) if num_replicates else None,
-        num_replicates=num_replicates,
-        backtest=_backtest(table, laws, weights, seed_noise, grid),
-        power_laws=power_laws,
-        power_law_metric=metric,
-        power_law_ratio=_power_law_ratio(power_laws, scales[-1].flops),
-        bootstrap_draws=config.bootstrap_draws,
-    )
-
-
-def objective_curve(
-    laws: Mapping[str, DomainLaw], weights: Mapping[str, float], scale: Scale, grid: Array, code_share_of_rest: float
-) -> Array:
-    """Return the objective at each agent ratio of ``grid``, bits per byte."""
-    code = (1 - grid) * code_share_of_rest
-    shares = np.stack([grid, code, 1 - grid - code])
-    tokens = np.asarray(scale.tokens)
-    total = np.zeros_like(grid)
-    for domain, share, unique in zip(DOMAINS, shares, scale.unique, strict=True):
-        effective = effective_share(np.maximum(share, 0), tokens, np.asarray(unique))
-        total += weights[domain] * laws[domain].predict(np.asarray(scale.params), tokens, effective)
-    return total
 
 
 def minimum(grid: Array, curve: Array) -> float:
@@ -166,68 +147,79 @@ def minimum(grid: Array, curve: Array) -> float:
         return float(grid[k])
     left, middle, right = curve[k - 1 : k + 2]
     bend = left - 2 * middle + right
-    step = grid[1] - grid[0]
-    return float(grid[k] + (0.5 * step * (left - right) / bend if bend > 0 else 0.0))
+    return float(grid[k] + (0.5 * (grid[1] - grid[0]) * (left - right) / bend if bend > 0 else 0.0))
 
 
-def _scales(table: Table, config: FitConfig) -> list[Scale]:
-    scales: list[Scale] = []
-    for params, tokens in np.unique(np.column_stack([table.params, table.tokens]), axis=0):
-        unique = table.unique[(table.params == params) & (table.tokens == tokens)].max(0)
-        scales.append(Scale(params=float(params), tokens=float(tokens), unique=tuple(float(u) for u in unique)))
-    if config.target is None:
-        last = scales[-1]
-        return [*scales, Scale(params=last.params, tokens=last.tokens, unique=last.unique, is_target=True)]
-    available = config.target.unique_tokens or {}
-    unique = tuple(float(available.get(d, np.inf)) for d in DOMAINS)
-    return [*scales, Scale(params=config.target.params, tokens=config.target.tokens, unique=unique, is_target=True)]
+def _constrained(law: Law, scale: Scale, grid: Array, mixtures: Array, constraint: Constraint) -> dict[str, Any]:
+    """The critical mixture ratio of arXiv 2407.17467, with the smallest ratio tried as the base."""
+    arguments = scale.arguments(mixtures)
+
+    def last_allowed(general: Array) -> float:
+        too_much = general > (1 + constraint.max_rise) * general[0]
+        return float(grid[max(int(np.argmax(too_much)) - 1, 0)] if too_much.any() else grid[-1])
+
+    drawn = [last_allowed(general) for general in law.drawn(*arguments) @ constraint.weights]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
+    return {
+        "constrained": last_allowed(law.predict(*arguments) @ constraint.weights),
+        "constrained_interval": (float(low), float(high)),
+    }
 
 
-def _optimum(scale: Scale, grid: Array, curve: Array, drawn: Array, sigma: float) -> Optimum:
-    ratio = minimum(grid, curve)
-    k = int(np.clip(np.argmin(curve), 1, len(grid) - 2))
-    band = grid[curve - curve.min() <= 2 * sigma]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    margin = 0.01 * (grid[-1] - grid[0])
+def _in_simplex(law: Law, weights: Array, scale: Scale, regret: float) -> Optimum:
+    """Search all mixtures inside the shares that were tried."""
+    table = law.table
+    low, high = table.shares.min(0), table.shares.max(0)
+    start = table.shares[np.argmin(objective_curve(law, weights, scale, table.shares))]
+
+    def cost(x: Array) -> float:
+        return float(objective_curve(law, weights, scale, x[None])[0])
+
+    found = minimize(
+        cost,
+        start,
+        method="SLSQP",
+        bounds=list(zip(np.maximum(low, _LEAST), high, strict=True)),
+        constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}],
+        options={"maxiter": 300, "ftol": 1e-9},
+    )
+    best = found.x if found.success and cost(found.x) < cost(start) else start
+    best = best / best.sum()
+    loss = cost(best)
+    drawn = _descend(law, weights, scale, best, low, high)
+    bands = {}
+    for j, domain in enumerate(table.domains):
+        grid = np.unique([*np.linspace(low[j], high[j], GRID_POINTS), best[j]])
+        rest = np.delete(best, j)
+        mixtures = np.insert(np.outer(1 - grid, rest / rest.sum()), j, grid, axis=1)
+        near = grid[objective_curve(law, weights, scale, mixtures) - loss <= regret]
+        bands[domain] = (float(near.min()), float(near.max()))
+    ends = np.quantile(drawn, [0.025, 0.975], axis=0) if len(drawn) else np.full((2, len(best)), np.nan)
     return Optimum(
         scale=scale,
-        ratio=ratio,
-        interval=(float(low), float(high)),
-        regret_band=(float(band[0]), float(band[-1])),
-        loss=float(curve.min()),
-        curvature=float((curve[k - 1] - 2 * curve[k] + curve[k + 1]) / (grid[1] - grid[0]) ** 2),
-        at_edge=bool(ratio < grid[0] + margin or ratio > grid[-1] - margin),
+        shares={d: float(share) for d, share in zip(table.domains, best, strict=True)},
+        intervals={d: (float(ends[0, j]), float(ends[1, j])) for j, d in enumerate(table.domains)},
+        regret_bands=bands,
+        regret=regret,
+        loss=loss,
+        curvature=float("nan"),
+        at_edge=False,
     )
 
 
-def _backtest(
-    table: Table, laws: Mapping[str, DomainLaw], weights: Mapping[str, float], seed_noise: Array, grid: Array
-) -> Backtest | None:
-    largest = table.params.max()
-    held_out, rest = table.where(table.params == largest), table.where(table.params < largest)
-    if len(np.unique(rest.params)) < 2:
-        return None
-    without = fit_domains(rest, seed_noise)
-    errors = residuals_of(held_out, without) @ np.array([weights[d] for d in DOMAINS])
-    scale = Scale(
-        params=float(largest), tokens=float(held_out.tokens.max()), unique=tuple(float(u) for u in held_out.unique.max(0))
-    )
-    split = table.code_share_of_rest
-    return Backtest(
-        params=float(largest),
-        mean_error=float(np.abs(errors).mean()),
-        ratio=minimum(grid, objective_curve(laws, weights, scale, grid, split)),
-        ratio_without=minimum(grid, objective_curve(without, weights, scale, grid, split)),
-    )
-
-
-def _power_law_ratio(laws: Sequence[PowerLaw], flops: float) -> float | None:
-    """Return the vertex of the parabola through the power laws at ``flops``, kept inside the ratios that were tried."""
-    if len(laws) < 3:
-        return None
-    ratios = np.array([law.agent_ratio for law in laws])
-    losses = np.array([float(law.predict(np.asarray(flops))) for law in laws])
-    bend, slope, _ = np.polyfit(ratios, losses, 2)
-    if bend <= 0:
-        return float(ratios[np.argmin(losses)])
-    return float(np.clip(-slope / (2 * bend), ratios.min(), ratios.max()))
+def _descend(law: Law, weights: Array, scale: Scale, start: Array, low: Array, high: Array) -> Array:
+    """Return the best mixtures [families x draws, K] of the draws, by mirror descent on the simplex from ``start``."""
+    found = []
+    for family in law.families:
+        draws = len(family.draws[0]) if family.draws else 0
+        x = np.tile(np.maximum(start, 1e-4), (draws, 1))
+        for step in range(_DESCENT_STEPS if draws else 0):
+            params, tokens, effective = scale.arguments(x[:, None, :])
+            n, d = np.log(params / family.n0), np.log(tokens / family.d0)
+            slope = sum(w * family.family.pull(p, n, d, effective)[:, 0] for w, p in zip(weights, family.draws, strict=True))
+            slope = np.asarray(slope) - (np.asarray(slope) * x).sum(1, keepdims=True)
+            size = 0.5 / (1 + step / 30) / (np.abs(slope * x).sum(1, keepdims=True) + _LEAST)
+            x = np.clip(x * np.exp(np.clip(-size * slope, -1, 1)), np.maximum(low, _LEAST), high)
+            x /= x.sum(1, keepdims=True)
+        found.append(x)
+    return np.concatenate(found)

@@ -21,8 +21,8 @@ STAGES = {
     "proxy_runs": "a proxy model of the scaling law",
 }
 SETTINGS = (
-    *("learning_rate", "schedule", "warmup_share", "decay_share", "min_lr_share", "weight_decay", "betas", "clip", "z_loss"),
-    *("document_masking", "dtype", "seed"),
+    *("learning_rate", "schedule", "warmup_share", "warmup_steps", "decay_share", "min_lr_share", "weight_decay", "betas"),
+    *("clip", "z_loss", "document_masking", "dtype", "seed"),
 )
 
 
@@ -120,7 +120,7 @@ def _training(summary: Mapping[str, Any], config: TrainingConfig) -> str:
         f"steps skipped by the guard: {skipped:,}; rewinds to a checkpoint: {rewinds:,}",
     ]
     settings = config.model_dump(mode="json")
-    rows = [("optimiser", "AdamW"), *((name, _words(settings[name])) for name in SETTINGS)]
+    rows = [("optimiser", "AdamW"), *((name, _words(settings[name])) for name in SETTINGS if settings[name] is not None)]
     return "\n".join(f"- {line}" for line in lines) + "\n\n" + _table(("setting", "value"), rows)
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,11 +40,12 @@ class DamagedCheckpointError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one job, of which the newest ``keep`` stay."""
+    """The checkpoints of one job, of which those of the steps ``always`` stay, and the newest ``keep`` of the others."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = 2, always: Collection[int] = ()) -> None:
         self.folder = folder
         self.keep = keep
+        self.always = {self._at(step) for step in always}
 
     def staging(self, step: int) -> Path:
         """Return the folder to write the state of a step into; it does not exist."""
@@ -61,7 +62,7 @@ class Checkpoints:
         ``files`` are the names in the staging folder, already flushed to disk, with their SHA-256. Raises OSError when the
         disk refuses; the earlier checkpoints are whole then.
         """
-        staging, target = self.staging(step), self.folder / f"step-{step:08d}"
+        staging, target = self.staging(step), self._at(step)
         body = json.dumps({"step": step, "head": head, "files": files}, indent=1, sort_keys=True).encode()
         (staging / MANIFEST).write_bytes(body + b"\n" + _seal(body))
         for path in {staging / MANIFEST, *((staging / name).parent for name in files), staging}:
@@ -70,18 +71,31 @@ class Checkpoints:
             shutil.rmtree(target)
         staging.rename(target)
         _flush(self.folder)
-        for old in self._newest_first()[self.keep :]:
+        for old in [path for path in self._newest_first() if path not in self.always][self.keep :]:
             shutil.rmtree(old)
         return target
 
-    def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint whose files are all as its manifest says; warn about each that is passed over."""
+    def adopt(self, checkpoint: Checkpoint) -> None:
+        """Copy a checkpoint of another job. What a stop leaves of the copy is cleared, or found damaged, and made again."""
+        shutil.copytree(checkpoint.folder, self.staging(checkpoint.step))
+        self.staging(checkpoint.step).rename(self._at(checkpoint.step))
+
+    def newest(self, fits: Callable[[Checkpoint], bool] = lambda checkpoint: True) -> Checkpoint | None:
+        """Return the newest checkpoint that fits and whose files are all as its manifest says.
+
+        Warns about each damaged one that is passed over.
+        """
         for folder in self._newest_first():
             try:
-                return read_checkpoint(folder)
+                checkpoint = read_checkpoint(folder)
+                if fits(checkpoint):
+                    return checkpoint
             except DamagedCheckpointError as error:
                 logger.warning("%s; going back to the checkpoint before it", error)
         return None
+
+    def _at(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)

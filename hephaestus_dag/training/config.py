@@ -48,13 +48,15 @@ class GuardConfig(Config):
 
 
 class TrainingConfig(Config):
-    """Optimisation of one training job. The number of steps follows from the mixture: sequences / global batch."""
+    """Optimisation of one training job. Without ``steps`` their number follows from the mixture: sequences / global batch."""
 
     global_batch_sequences: int = Field(..., ge=1, description="Sequences per optimiser step, over all processes")
     micro_batch_sequences: int = Field(..., ge=1, description="Sequences per forward pass of one process, at most")
+    steps: int | None = Field(None, ge=1, description="Steps after which the job ends; null: all that the mixture gives")
     learning_rate: float = Field(..., gt=0, description="Peak learning rate of AdamW")
     schedule: Schedule = Field("wsd", description="Course of the learning rate after the warm-up")
     warmup_share: float = Field(0.01, ge=0, lt=1, description="Share of the steps over which the rate rises linearly")
+    warmup_steps: int | None = Field(None, ge=0, description="Steps of the warm-up, whatever the length; null: warmup_share")
     decay_share: float = Field(0.2, ge=0, le=1, description="Share of the steps over which WSD falls linearly at the end")
     min_lr_share: float = Field(0.1, ge=0, le=1, description="Where the rate ends, as a share of its peak")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay, on matrices only")
@@ -78,6 +80,9 @@ class TrainingConfig(Config):
     )
     gradient_checkpointing: bool = Field(False, description="Whether activations are recomputed to save memory")
     checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints that an interrupted job resumes from")
+    checkpoint_at: tuple[int, ...] = Field(
+        (), description="Steps with a checkpoint that stays, for longer jobs that begin in the same way to start from"
+    )
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: only before the first, after the last")
     evaluate_tokens: int = Field(65_536, ge=1, description="Held-out tokens per domain and evaluation, at most")
 
@@ -90,6 +95,20 @@ class TrainingConfig(Config):
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas} must lie in [0, 1)")
         return self
+
+    def num_steps(self, sequences: int) -> int:
+        """Return the number of steps over a mixture of so many sequences. Raises ValueError when it has too few."""
+        available = sequences // self.global_batch_sequences
+        if not available:
+            raise ValueError(
+                f"mixture: {sequences} sequences are less than one global batch of {self.global_batch_sequences}; "
+                "raise its tokens or lower global_batch_sequences"
+            )
+        if self.steps and self.steps > available:
+            raise ValueError(
+                f"steps {self.steps}: the mixture's {sequences} sequences last for {available}; lower steps or raise its tokens"
+            )
+        return self.steps or available
 
     def micro_batches(self, world_size: int) -> tuple[int, int]:
         """Return (sequences per forward pass, forward passes per step) of each of ``world_size`` processes.

@@ -19,12 +19,15 @@ class Failure:
     """One line."""
     lasting: bool
     """Whether another attempt would end the same way."""
+    diverged: bool = False
+    """Whether that is because training diverged."""
 
     @classmethod
     def of(cls, error: BaseException, reason: str) -> Self:
         """Judge an error: torch raises RuntimeErrors when another rank or a device is lost, or memory runs out."""
         lasting = not isinstance(error, (RuntimeError, MemoryError))
-        return cls(rank=int(os.environ.get("RANK", "0")), reason=reason, lasting=lasting)
+        diverged = isinstance(error, FloatingPointError)
+        return cls(rank=int(os.environ.get("RANK", "0")), reason=reason, lasting=lasting, diverged=diverged)
 
     def leave(self) -> None:
         """Write it for the launcher."""

@@ -17,7 +17,8 @@ from hephaestus_dag.training.model import TokenizerFolder
 class HeldoutSet:
     """The beginning of each domain's held-out stream, as non-overlapping windows of the training length.
 
-    A domain has at most ``max_tokens`` targets; one that is shorter than a window is one short window. With
+    A domain has at most ``max_tokens`` targets, a masked stream all of its own; one that is shorter than a window is one
+    short window. With
     ``document_masking`` documents are scored apart from each other, as the model then learns them. Raises ValueError when a
     stream is missing or empty.
     """
@@ -38,7 +39,8 @@ class HeldoutSet:
             if name not in store.streams or store.streams[name].tokens < 2:
                 raise ValueError(f"heldout.{domain}: {folder} has no tokens in a stream {name!r}; raise its held-out share")
             length = min(sequence_length, store.streams[name].tokens - 1)
-            tokens, mask = store.windows(name, length, max(1, max_tokens // length))
+            most = store.streams[name].tokens if store.streams[name].masked else max(1, max_tokens // length)
+            tokens, mask = store.windows(name, length, most)
             weights = np.ones(tokens[:, 1:].shape, np.float32) if mask is None else mask.astype(np.float32)
             positions = None
             if document_masking:

@@ -22,6 +22,10 @@ class TrainingJob(Config):
     stores: tuple[Path, ...] = Field(..., min_length=1, description="Token stores that the mixture was planned over")
     heldout: dict[str, tuple[Path, str]] = Field(..., description="Held-out streams by domain: (token store, stream name)")
     config: TrainingConfig = Field(..., description="Optimisation")
+    shares_start_with: Path | None = Field(
+        default=None,
+        description="Work folder of a shorter job that begins in the same way: its checkpoint before their ways part is taken",
+    )
     output: Path = Field(..., description="Folder for the model, metrics, summary and figure")
     work: Path = Field(..., description="Folder for checkpoints and logs; keep it between attempts, so that they resume")
 

@@ -37,6 +37,10 @@ class TrainingFailedError(RuntimeError):
     """A training job failed; the message says which process did, and of what."""
 
 
+class TrainingDivergedError(TrainingFailedError):
+    """Training diverged, and no checkpoint helped; the message says at which step, and how."""
+
+
 class TrainingStoppedError(RuntimeError):
     """A training job was stopped on request."""
 
@@ -64,10 +68,13 @@ class LaunchPlan:
     restarts: int = 0
     """Times that the job is started again after a process died."""
 
+    later: tuple[Path, ...] = ()
+    """Work folders of the jobs that the same processes run after the first one."""
+
     @property
-    def metrics(self) -> Path:
-        """The file that rank 0 appends its metrics to."""
-        return self.work / "metrics.jsonl"
+    def metrics(self) -> tuple[Path, ...]:
+        """The files that rank 0 appends its metrics to, one for each job."""
+        return tuple(work / "metrics.jsonl" for work in (self.work, *self.later))
 
     @property
     def log(self) -> Path:
@@ -85,15 +92,17 @@ class LaunchPlan:
         return max(1, len(self.hosts))
 
 
-def plan_launch(job: TrainingJob, placement: LauncherConfig) -> LaunchPlan:
+def plan_launch(job: TrainingJob, placement: LauncherConfig, *later: TrainingJob) -> LaunchPlan:
     """Write the job into its work folder and return what to start: no more processes than a step has sequences.
 
-    Raises ValueError when the global batch cannot be divided among the processes.
+    The same processes run the jobs ``later``, of the same global batch, one after the other. Raises ValueError when the
+    global batch cannot be divided among the processes.
     """
     placement = placement.for_batch(job.config.global_batch_sequences)
     job.config.micro_batches(placement.num_processes)
-    path = job.work / "job.json"
-    job.write(path)
+    paths = [each.work / "job.json" for each in (job, *later)]
+    for each, path in zip((job, *later), paths, strict=True):
+        each.write(path)
     on_one_machine = placement.num_processes // max(1, len(placement.hosts))
     root = str(Path(__file__).parents[2])
     env = {
@@ -110,9 +119,10 @@ def plan_launch(job: TrainingJob, placement: LauncherConfig) -> LaunchPlan:
             env["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     return LaunchPlan(
         title=job.title,
-        argv=(sys.executable, "-m", WORKER, str(path.absolute())),
+        argv=(sys.executable, "-m", WORKER, *(str(path.absolute()) for path in paths)),
         env=env,
         work=job.work,
+        later=tuple(each.work for each in later),
         num_processes=placement.num_processes,
         num_gpus=placement.num_gpus,
         hosts=placement.hosts,
@@ -167,6 +177,7 @@ def run_members(
 ) -> None:
     """Run the processes of a plan to their end, calling ``on_metrics`` with each new line of the metrics.
 
+    Where the plan is of several jobs, a line says as ``job`` whose it is, counted from 0.
     ``members`` gives the processes of an attempt, counted from 0. When one dies, the others are ended and all are started
     again, up to ``plan.restarts`` times, each announced through ``warn``. ``stop`` is asked several times a second.
     Whatever exception passes through here (an interrupt, one of ``on_metrics``), the processes and their groups are ended
@@ -178,11 +189,12 @@ def run_members(
     """
     plan.work.mkdir(parents=True, exist_ok=True)
     plan.log.write_bytes(b"")
-    follower = MetricsFollower(plan.metrics)
+    followers = [MetricsFollower(path) for path in plan.metrics]
 
     def look() -> None:
-        for metrics in follower.new_lines():
-            on_metrics(metrics)
+        for number, follower in enumerate(followers):
+            for metrics in follower.new_lines():
+                on_metrics({"job": number, **metrics} if plan.later else metrics)
         if stop():
             raise TrainingStoppedError(f"{plan.title} was stopped; started again, it resumes from its last checkpoint")
 
@@ -224,7 +236,8 @@ def _attempt(
     finally:
         end_group(*processes.values())
     if left and left[0].lasting:
-        raise TrainingFailedError(f"{plan.title} failed: {left[0].reason}")
+        error = TrainingDivergedError if left[0].diverged else TrainingFailedError
+        raise error(f"{plan.title} failed: {left[0].reason}")
     return _death(codes, left, cause_in_log(log)), log
 
 

@@ -1,6 +1,5 @@
 """The training loop: from a job to a model folder, resuming from the newest whole checkpoint of its work folder."""
 
-import hashlib
 import json
 import logging
 import math
@@ -15,7 +14,6 @@ import torch
 import torch.distributed as dist
 
 from hephaestus_dag.mixture.loader import MixtureLoader
-from hephaestus_dag.models import folder_digest
 from hephaestus_dag.training import engine as deepspeed
 from hephaestus_dag.training.card import model_card
 from hephaestus_dag.training.checkpoint import Checkpoint, Checkpoints, alone_in
@@ -26,6 +24,7 @@ from hephaestus_dag.training.heldout import HeldoutSet
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.metrics import MetricsFile, read_metrics
 from hephaestus_dag.training.model import TokenizerFolder, build_model, count_parameters, export_model, open_model
+from hephaestus_dag.training.origin import fits, origin_of, share_start
 from hephaestus_dag.training.output import timing, write_output
 from hephaestus_dag.training.schedule import learning_rate
 from hephaestus_dag.training.state import is_finite, load_state, save_state
@@ -53,12 +52,7 @@ class _Run:
         self.rank, self.world_size, self.device = dist.get_rank(), dist.get_world_size(), device
         self.micro, _ = self.config.micro_batches(self.world_size)
         self.loader = MixtureLoader(job.mixture, job.stores)
-        self.num_steps = self.loader.num_sequences // self.config.global_batch_sequences
-        if not self.num_steps:
-            raise ValueError(
-                f"mixture: {self.loader.num_sequences} sequences are less than one global batch of "
-                f"{self.config.global_batch_sequences}; raise its tokens or lower global_batch_sequences"
-            )
+        self.num_steps = self.config.num_steps(self.loader.num_sequences)
         self.tokenizer = TokenizerFolder(job.tokenizer)
         self.heldout = HeldoutSet(
             job.heldout,
@@ -67,7 +61,7 @@ class _Run:
             self.tokenizer,
             self.config.document_masking,
         )
-        self.checkpoints = Checkpoints(job.work / "checkpoints")
+        self.checkpoints = Checkpoints(job.work / "checkpoints", always=self.config.checkpoint_at)
         self.step = self.updates = self.last_save = 0
         """Global batches shown, updates that are in the weights, and the step at which a checkpoint was last due."""
         self.guard = Guard(self.config.guard)
@@ -183,7 +177,8 @@ class _Run:
     def _save_if_due(self, last: bool) -> None:
         """Write a checkpoint every so many steps and at the end; a streak of skipped steps puts it off."""
         every = self.config.checkpoint_every
-        if not last and (self.guard.streak or self.step // every == self.last_save // every):
+        due = self.step // every > self.last_save // every or self.step in self.config.checkpoint_at
+        if not last and (self.guard.streak or not due):
             return
         if not is_finite(self.engine):
             self._rewind("the weights are not finite")
@@ -200,7 +195,7 @@ class _Run:
             files = save_state(self.engine, self.checkpoints.staging(self.step))
             if self.metrics:
                 self.metrics.flush()
-                head = {"job": self.identity, "updates": self.updates, "guard": self.guard.state}
+                head = {**self.origin, "updates": self.updates, "guard": self.guard.state}
                 self.checkpoints.commit(self.step, head, files)
         except OSError as error:
             refusal = [error.strerror or str(error)]
@@ -238,26 +233,16 @@ class _Run:
 
     def _resumable(self) -> Checkpoint | None:
         """Return the checkpoint to resume from. Raises ValueError when the work folder is another job's."""
-        self.identity = self._identity()
+        self.origin = origin_of(self.job, self.tokenizer.vocab_size, self.loader.fingerprint, self.num_steps)
         if self.rank == 0:
             self.checkpoints.clear()
+            share_start(self.job, self.origin, self.checkpoints)
         checkpoint = self._newest()
-        if checkpoint and checkpoint.head["job"] != self.identity:
+        if checkpoint and not fits(checkpoint, self.origin):
             raise ValueError(f"work: {self.job.work} holds checkpoints of another job; give an empty folder, or delete it")
         if checkpoint:
             logger.info("resuming %s from step %d", self.job.title, checkpoint.step)
         return checkpoint
-
-    def _identity(self) -> str:
-        """Return the hash of everything that decides the weights."""
-        model = self.job.model
-        described = {
-            "model": model.model_dump(mode="json") if isinstance(model, ModelShape) else folder_digest(model),
-            "vocab_size": self.tokenizer.vocab_size,
-            "mixture": self.loader.fingerprint,
-            "config": self.config.model_dump(mode="json"),
-        }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def _write_output(self, model: Any, weights: dict[str, torch.Tensor]) -> dict[str, Any]:
         assert self.metrics

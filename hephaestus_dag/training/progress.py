@@ -26,7 +26,7 @@ class Progress:
 
     def __init__(self, job: TrainingJob) -> None:
         head = json.loads((job.mixture / "mixture.json").read_text())
-        self.num_steps: int = head["num_sequences"] // job.config.global_batch_sequences
+        self.num_steps: int = job.config.num_steps(head["num_sequences"])
         self.sequence_length: int = head["sequence_length"]
         self.step = 0
         self._last: dict[str, Any] = {}

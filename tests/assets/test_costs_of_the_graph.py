@@ -12,7 +12,7 @@ def costs_and_lineage(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
     return costs, {key: asset.group for key, asset in lineage_of(recipe).assets.items()}
 
 
-@pytest.mark.parametrize("name", ["laptop", "one-gpu", "paper"])
+@pytest.mark.parametrize("name", ["laptop", "laptop-sweep", "one-gpu", "paper"])
 def test_every_asset_of_a_recipe_has_its_cost(name: str) -> None:
     costs, graph = costs_and_lineage(read_recipe(name)[0])
     assert costs == graph

@@ -46,9 +46,10 @@ class Graph:
         return self._resolve(dg.AssetSelection.assets(key(name)).upstream(include_self=False))
 
     def descendants(self, *names: str) -> set[str]:
-        """The assets themselves and all that follow, the cells of the sweep included."""
+        """The assets themselves and all that follow, those inside the sweep included."""
         found = self._resolve(dg.AssetSelection.assets(*map(key, names)).downstream())
-        return found | (CELLS if "proxy_runs" in found else set())
+        answers = {"proxy_answers"} if found & {"tokenizer", "benchmark_items"} else set()
+        return found | answers | (CELLS if "proxy_runs" in found else set())
 
     def job(self, name: str) -> set[str]:
         layer = self.definitions.resolve_job_def(name).asset_layer
@@ -84,7 +85,7 @@ def test_every_asset_explains_itself(laptop: Graph) -> None:
 
 def test_dagster_shows_the_lineage_that_identities_follow(laptop: Graph) -> None:
     for asset in lineage_of(recipe()).assets.values():
-        if asset.key not in CELLS:
+        if asset.key not in (*CELLS, "proxy_answers"):
             assert laptop.parents(asset.key) == set(asset.inputs) - CELLS
 
 
@@ -213,11 +214,32 @@ def test_a_value_changes_what_it_decides_and_all_that_follows(laptop: Graph, pat
     assert changed(**{path: value}) == laptop.descendants(*first.split())
 
 
-@pytest.mark.parametrize("path", ["training__proxy__learning_rate", "scaling_law__sweep__tokens_per_cell"])
+@pytest.mark.parametrize("path", ["training__proxy__learning_rate", "scaling_law__sweep__budgets"])
 def test_a_value_of_the_sweep_changes_every_cell_and_the_law(path: str) -> None:
-    value = 0.002 if path.endswith("rate") else 140_000
+    value = 0.002 if path.endswith("rate") else [50_000, 140_000]
     assert len(CELLS) == 12
     assert changed(**{path: value}) == {*CELLS, "proxy_runs", "fitted_power_law"}
+
+
+def test_the_benchmarks_answers_belong_to_the_sweep_where_the_recipe_scores_them(laptop: Graph) -> None:
+    assert "benchmark_items" in laptop.parents("proxy_runs")
+    assert changed(scaling_law__sweep__benchmark_items=5) == {"proxy_answers", *CELLS, "proxy_runs", "fitted_power_law"}
+    without = recipe(scaling_law__sweep__benchmark_items=None)
+    assert "proxy_answers" not in lineage_of(without).assets
+    assert "benchmark_items" not in Graph(without).parents("proxy_runs")
+
+
+def test_proxies_that_are_pretrained_first_are_artifacts_of_their_own() -> None:
+    start = {"tokens_per_parameter": 2, "code_share": 0.5}
+    found = recipe(scaling_law__sweep__start=start)
+    lineage, graph = lineage_of(found), Graph(found)
+    assert {key for key in lineage.assets if key.startswith("proxy_backbones/")} == {
+        f"proxy_backbones/{rung.name}" for rung in found.scaling_law.sweep.ladder
+    }
+    assert "proxy_backbones/0.15M" in lineage.assets["proxy_runs/0.15M-a36-s0"].inputs
+    assert not any("web" in name for name in lineage.assets["proxy_backbones/0.15M"].inputs)
+    assert graph.names == Graph(recipe()).names, "they are ops of the sweep, as the cells are"
+    graph.definitions.get_repository_def().load_all_definitions()
 
 
 def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
@@ -236,6 +258,7 @@ def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
         ("execution__launcher", {"num_processes": 2, "num_gpus": 2, "threads": 7}),
         ("execution__weekly_retrieval", "0 4 * * 2"),
         ("scaling_law__threads", 7),
+        ("scaling_law__cells_at_once", 1),
         ("quality__annotation__annotator__batch_size", 3),
         ("name", "other"),
         ("description", "Other words."),
@@ -253,9 +276,13 @@ def test_everything_loads_as_the_ui_loads_it(laptop: Graph) -> None:
 def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Graph) -> None:
     names = ("backbone", "hephaestus/stage3_checkpoint", "hephaestus/bfcl_scores", "seed_corpus", "filtered_web")
     assert [laptop.pool(name) for name in names] == [{None}] * 5
-    graph = Graph(recipe(execution__launcher={"num_processes": 1, "num_gpus": 1, "threads": 0}))
+    gpu = {"num_processes": 1, "num_gpus": 1, "threads": 0}
+    graph = Graph(recipe(execution__launcher=gpu, scaling_law__cells_at_once=1))
     assert [graph.pool(name) for name in names] == [{"gpu"}] * 3 + [{None}] * 2
     assert graph.pool("proxy_runs") == {"gpu", None}
+    together = Graph(recipe(execution__launcher=gpu, scaling_law__cells_at_once=2))
+    assert together.pool("proxy_runs") == {None}
+    assert together.pool("backbone") == {"gpu"}
 
 
 def test_jobs_and_schedule(laptop: Graph) -> None:
@@ -288,7 +315,7 @@ def test_jobs_and_schedule(laptop: Graph) -> None:
         ("mixed_corpus", "no_benchmark_text_in_training_data", True),
         ("seed_mixture", "no_benchmark_text_in_training_data", True),
         ("instruction_corpus", "no_benchmark_text_in_training_data", True),
-        ("fitted_power_law", "loss_is_finite", True),
+        ("fitted_power_law", "loss_is_finite", False),
         ("fitted_power_law", "optimum_is_supported", False),
         ("hephaestus/stage2_checkpoint", "loss_is_finite", True),
         ("hephaestus/stage2_checkpoint", "general_ability_kept", False),

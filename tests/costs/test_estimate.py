@@ -110,6 +110,26 @@ def test_more_evaluations_cost_more_forward_passes() -> None:
     assert often[key].training == plain[key].training
 
 
+def test_steps_that_branches_share_are_counted_once() -> None:
+    changed = {"scaling_law__sweep__benchmark_items": None}
+    one, two = (
+        estimated(recipe(scaling_law__sweep__budgets=budgets, **changed)).costs["proxy_runs/0.4M-a36-s0"]
+        for budgets in ([204_800], [102_400, 204_800])
+    )
+    assert one.tokens.value == 204_800
+    assert two.tokens.value == 204_800 + 10 * 2048  # the smaller decays over a fifth of its 50 steps
+    assert (two.inference.value or 0) / (one.inference.value or 0) == pytest.approx(3 / 2)
+    scored = estimated(recipe(scaling_law__sweep__budgets=[204_800], scaling_law__sweep__benchmark_items=4)).costs
+    added = (scored["proxy_runs/0.4M-a36-s0"].inference.value or 0) / (one.inference.value or 0) - 1
+    assert added == pytest.approx(10 * 4 * 256 / (3 * 16_384))
+
+
+def test_pretrained_proxies_are_counted() -> None:
+    costs = estimated(recipe(scaling_law__sweep__start={"tokens_per_parameter": 4, "code_share": 0.5})).costs
+    rung = recipe().scaling_law.sweep.ladder[1]
+    assert costs[f"proxy_backbones/{rung.name}"].tokens.value == 4 * rung.params // 2048 * 2048
+
+
 def document_artifact(store: Path, given: Recipe, rows: int = 7) -> None:
     values = {
         "seed_corpus.code_documents": [source.name for source in given.seed_corpus.code_documents],

@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 
 from hephaestus_dag.documents import DOMAINS
-from hephaestus_dag.scaling.config import FitConfig, LadderRung, LearningRateRule, Replicate, SweepConfig, Target
-from hephaestus_dag.scaling.optimum import Law, fit_law
+from hephaestus_dag.scaling.config import FitConfig, Target
 from hephaestus_dag.scaling.runs import Run
+from hephaestus_dag.scaling.study import Study, study
 
 SIZES = (45e6, 135e6, 350e6, 650e6)
 RATIOS = (0.17, 0.30, 0.43, 0.57, 0.70, 0.84)
@@ -62,29 +62,11 @@ def simulate(noise: float, seed: int, ratios: tuple[float, ...] = RATIOS, replic
 
 
 @cache
-def clear_law() -> Law:
-    """The law of a sweep that answers the question."""
-    return fit_law(simulate(0.003, seed=0), fit_config())
+def clear_study() -> Study:
+    """The study of a sweep that answers the question."""
+    return study(simulate(0.003, seed=0), fit_config())
 
 
 def fit_config(**changes: object) -> FitConfig:
     values = {"objective": WEIGHTS, "target": TARGET, "bootstrap_draws": 200, "max_interval_width": 0.2}
     return FitConfig.model_validate(values | changes)
-
-
-def sweep_config(**changes: object) -> SweepConfig:
-    values: dict[str, object] = {
-        "ladder": [rung("0.1M", 64), rung("0.2M", 96), rung("0.4M", 128)],
-        "agent_ratios": [0.17, 0.36, 0.6, 0.84],
-        "code_share_of_rest": 0.5,
-        "tokens_per_parameter": 20,
-        "tokens_per_cell": None,
-        "replicates": [Replicate(rung="0.1M", agent_ratio=0.36, seeds=[1, 2])],
-        "learning_rate": LearningRateRule(reference_rate=0.00235, reference_params=108e6, exponent=-1 / 3, maximum=0.01),
-        "seed": 0,
-    }
-    return SweepConfig.model_validate(values | changes)
-
-
-def rung(name: str, width: int, layers: int = 2) -> LadderRung:
-    return LadderRung(name=name, hidden_size=width, layers=layers, heads=4, kv_heads=2, intermediate_size=3 * width)

@@ -3,29 +3,30 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from scaling_sweeps import RATIOS, clear_law, fit_config, simulate
+from scaling_sweeps import RATIOS, clear_study, fit_config, simulate, true_best
 
-from hephaestus_dag.scaling.decision import Decision, chosen_ratio, decide
-from hephaestus_dag.scaling.optimum import fit_law
+from hephaestus_dag.scaling.config import GeneralLoss
+from hephaestus_dag.scaling.decision import Decision, best_ratio, chosen_ratio, decide
+from hephaestus_dag.scaling.study import study
 
 
 def judge(runs, **changes):
     config = fit_config(**changes)
-    return decide(fit_law(runs, config), config)
+    return decide(study(runs, config), config)
 
 
 def test_a_clear_minimum_is_supported():
-    decision = decide(clear_law(), fit_config())
+    decision = decide(clear_study(), fit_config())
     assert decision.status == "supported"
     assert decision.reasons == []
-    assert decision.agent_ratio == pytest.approx(0.316, abs=0.03)
+    assert decision.agent_ratio == pytest.approx(true_best(8e9, 160e9), abs=0.03)
 
 
 def test_a_minimum_at_the_edge_asks_for_ratios_beyond_it():
-    decision = judge(simulate(0.003, seed=0, ratios=(0.43, 0.5, 0.57, 0.64, 0.7, 0.84)))
+    decision = judge(simulate(0.003, seed=0, ratios=(0.50, 0.55, 0.6, 0.66, 0.7, 0.84)))
     assert decision.agent_ratio is None
     assert any(
-        "lowest objective is at the edge of the ratios tried (0.43)" in r and "at ratio 0.21 at every size" in r
+        "lowest objective is at the edge of the ratios tried (0.50)" in r and "at ratio 0.25 at every size" in r
         for r in decision.reasons
     )
 
@@ -44,36 +45,67 @@ def test_losses_that_do_not_depend_on_the_ratio_say_so():
 def test_few_runs_without_repeated_seeds_ask_for_them():
     runs = [r for r in simulate(0.003, seed=0, replicates=False) if r.shares["agent"] in RATIOS[::2]]
     reasons = " ".join(judge(runs).reasons)
-    assert "12 finished runs (4 sizes x 3 ratios), 24 wanted: add 12 cells" in reasons
+    assert "12 finished runs (4 sizes x 3 mixtures), 24 wanted: add 12 cells" in reasons
     assert "0 repeated seeds, 4 wanted" in reasons
     assert "cheapest at 4.5e+07 parameters" in reasons
+
+
+def test_runs_of_one_size_say_that_losses_at_another_cannot_be_told():
+    runs = [replace(r, params=1e8) for r in simulate(0.003, seed=0, replicates=False)]
+    assert any("all runs have one scale (1e+08 parameters)" in reason and "add at least one other" in reason
+               for reason in judge(runs).reasons)  # fmt: skip
 
 
 def test_a_scale_that_the_smaller_ones_do_not_foretell_is_reported():
     runs = [
         replace(r, losses={d: loss + 0.08 for d, loss in r.losses.items()}) if r.params > 6e8 else r for r in simulate(0.003, 0)
     ]
-    assert any("6.5e+08-parameter runs are predicted" in reason for reason in judge(runs).reasons)
+    assert any("runs of 6.5e+08 parameters are predicted" in reason for reason in judge(runs).reasons)
 
 
 def test_a_best_ratio_that_hangs_on_the_largest_size_is_reported():
-    law = clear_law()
-    assert law.backtest is not None
-    shifted = replace(law, backtest=replace(law.backtest, ratio_without=law.backtest.ratio + 0.1))
+    found = clear_study()
+    assert found.backtest is not None
+    assert found.backtest.ratio is not None
+    shifted = replace(found, backtest=replace(found.backtest, ratio_without=found.backtest.ratio + 0.1))
     assert any("moves by 0.10, at most 0.05" in reason for reason in decide(shifted, fit_config()).reasons)
 
 
-def test_two_sizes_cannot_be_backtested():
-    assert any("third size" in reason for reason in decide(replace(clear_law(), backtest=None), fit_config()).reasons)
-    assert fit_law([r for r in simulate(0.003, seed=0) if r.params < 2e8], fit_config()).backtest is None
+def test_two_sizes_cannot_tell_a_third_and_mixtures_are_left_out_instead():
+    config = fit_config()
+    found = study([r for r in simulate(0.003, seed=0) if r.params < 2e8], config)
+    assert found.backtest is not None
+    assert not found.backtest.extrapolates
+    assert found.backtest.rank_correlation > 0.8
+    assert any("third size" in reason for reason in decide(found, config).reasons)
 
 
 def test_repetition_that_the_proxies_never_saw_is_reported():
-    law = clear_law()
-    scarce = replace(law.target.scale, unique=(1e9, np.inf, np.inf))
-    law = replace(law, optima=[*law.optima[:-1], replace(law.target, scale=scarce)])
-    reasons = decide(law, fit_config()).reasons
+    found = clear_study()
+    scarce = replace(found.target.scale, unique=(1e9, np.inf, np.inf))
+    found = replace(found, optima=[*found.optima[:-1], replace(found.target, scale=scarce)])
+    reasons = decide(found, fit_config()).reasons
     assert any("repeats its agent data" in reason and "run the sweep on a sample" in reason for reason in reasons)
+
+
+def test_the_most_agent_data_that_general_losses_allow():
+    general = GeneralLoss(weights={"code": 0.5, "text": 0.5}, max_rise=0.02)
+    config = fit_config(general_loss=general, best="constrained")
+    found = study(simulate(0.0, seed=0), config)
+    ratio = best_ratio(found, config)
+    assert ratio is not None
+    assert found.target.constrained_interval is not None
+    low, high = found.target.constrained_interval
+    assert low <= ratio <= high
+    looser = fit_config(general_loss=general.model_copy(update={"max_rise": 0.05}), best="constrained")
+    assert (best_ratio(study(simulate(0.0, seed=0), looser), looser) or 0) > ratio + 0.02
+    with pytest.raises(ValueError, match="best: constrained needs general_loss"):
+        fit_config(best="constrained")
+
+
+def test_an_objective_over_a_loss_that_was_not_measured_is_refused():
+    with pytest.raises(ValueError, match="no loss benchmark; choose from agent, code, text"):
+        study(simulate(0.003, seed=0), fit_config(objective={"agent": 0.5, "benchmark": 0.5}))
 
 
 def test_without_support_the_fallback_is_used_and_without_fallback_it_stops(tmp_path):
@@ -84,3 +116,10 @@ def test_without_support_the_fallback_is_used_and_without_fallback_it_stops(tmp_
     assert "fallback" in reason
     with pytest.raises(ValueError, match=r"add 12 cells.*fallback_agent_ratio"):
         chosen_ratio(tmp_path, fallback=None)
+
+
+def test_weights_must_sum_to_one():
+    with pytest.raises(ValueError, match=r"objective: weights must be >= 0 and sum to 1, not 1.5; rescale"):
+        fit_config(objective={"agent": 1.0, "code": 0.5})
+    with pytest.raises(ValueError, match=r"general_loss.weights: weights must be >= 0 and sum to 1, not 2"):
+        GeneralLoss(weights={"code": 1.0, "text": 1.0}, max_rise=0.02)

@@ -7,10 +7,10 @@ from scaling_sweeps import fit_config, simulate
 
 from hephaestus_dag.scaling.__main__ import main
 from hephaestus_dag.scaling.decision import chosen_ratio
-from hephaestus_dag.scaling.report import fit_and_write
+from hephaestus_dag.scaling.report import PICTURES, fit_and_write
 from hephaestus_dag.scaling.runs import write_runs
 
-FILES = {"law.json", "runs.parquet", "ratio.png", "flops.png"}
+FILES = {"law.json", "runs.parquet", "optima.csv", *PICTURES.values()}
 
 
 @pytest.fixture
@@ -26,42 +26,49 @@ def test_the_law_is_written_and_the_same_table_gives_the_same_bytes(table, tmp_p
     assert {path.name for path in (tmp_path / "a").iterdir()} == FILES
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert seen[-1] == (200, 200)
+    assert seen[-1][0] == seen[-1][1]
     law = json.loads((tmp_path / "a" / "law.json").read_text())
     assert law["decision"]["agent_ratio"] == figures["agent_ratio"] == figures["ratio"] == law["optima"][-1]["ratio"]
     assert chosen_ratio(tmp_path / "a", fallback=0.9) == (figures["ratio"], "fitted by the scaling law")
     assert len(law["optima"]) == 5
-    for name in ("ratio.png", "flops.png"):
-        assert (tmp_path / "a" / name).stat().st_size < 100_000
-        assert min(Image.open(tmp_path / "a" / name).size) > 400
+    exponents = law["families"]["joint"]["losses"]["agent"]
+    low, high = exponents["intervals"]["alpha"]
+    assert low < exponents["parameters"]["alpha"] < high
+    for name in PICTURES.values():
+        assert (tmp_path / "a" / name).stat().st_size < 150_000
+        assert min(Image.open(tmp_path / "a" / name).size) > 300
 
 
-def test_failed_runs_are_listed_and_benchmark_losses_are_drawn(tmp_path):
-    runs = [replace(r, loss_benchmark=1.2 * r.losses["agent"]) for r in simulate(0.003, seed=0)]
-    runs[5] = replace(runs[5], status="diverged at step 40")
+def test_failed_runs_are_listed_with_their_reason(tmp_path):
+    runs = simulate(0.003, seed=0)
+    runs[5] = replace(runs[5], status="diverged at step 40", losses={})
     write_runs(tmp_path / "table.parquet", runs)
     assert fit_and_write(tmp_path / "table.parquet", fit_config(), tmp_path / "out")["excluded_runs"] == 1
     law = json.loads((tmp_path / "out" / "law.json").read_text())
     assert law["excluded"] == [{"cell": runs[5].cell, "reason": "diverged at step 40"}]
-    assert law["power_laws"]["metric"] == "benchmark"
 
 
 def test_the_command_prints_the_law_and_its_status_is_the_verdict(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     target = ["--target-params", "8e9", "--target-tokens", "160e9"]
-    assert main(["fit", str(table), *target, "--json", str(tmp_path / "law.json")]) == 0
+    objective = ["--objective", "agent=0.5", "code=0.25", "text=0.25"]
+    assert main(["fit", str(table), *objective, *target, "--json", str(tmp_path / "law.json")]) == 0
     assert json.loads((tmp_path / "law.json").read_text())["decision"]["status"] == "supported"
     printed = capsys.readouterr().out
-    for word in ("alpha", "best ratio", "95 % interval", "regret band", "backtest", "supported: 0.3"):
+    for word in ("alpha", "best ratio", "95 % interval", "regret band", "backtest", "supported: 0."):
         assert word in printed.lower()
     assert main(["fit", str(table), "--max-interval-width", "0.0001"]) == 3
     assert "no supported optimum" in capsys.readouterr().out
 
 
 def test_the_command_names_what_is_wrong(table, capsys):
-    assert main(["fit", str(table), "--objective", "agent=1,code=1"]) == 2
-    assert "sum to 1" in capsys.readouterr().err
+    assert main(["fit", str(table), "--objective", "agent:1"]) == 2
+    assert "give it as agent=0.5 code=0.25" in capsys.readouterr().err
+    assert main(["fit", str(table), "--objective", "speech=1"]) == 2
+    assert "no loss speech; choose from agent, code, text" in capsys.readouterr().err
     assert main(["fit", str(table), "--target-params", "8e9"]) == 2
     assert "together" in capsys.readouterr().err
     assert main(["fit", str(table.with_name("absent.parquet"))]) == 2
     assert "absent.parquet" in capsys.readouterr().err
+    assert main(["fit", str(table), "--draws", "3"]) == 2
+    assert "bootstrap_draws" in capsys.readouterr().err

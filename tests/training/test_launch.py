@@ -197,7 +197,7 @@ def test_a_plan_is_one_worker_and_how_many_of_it(make_job: Callable[..., Trainin
     assert alone.argv[1:] == ("-m", "hephaestus_dag.training.worker", str(job.work / "job.json"))
     assert alone.env["OMP_NUM_THREADS"] == "3"
     assert alone.env["DS_ACCELERATOR"] == "cpu"
-    assert (alone.metrics, alone.num_processes, alone.num_nodes, alone.restarts) == (job.metrics, 1, 1, 1)
+    assert (alone.metrics, alone.num_processes, alone.num_nodes, alone.restarts) == ((job.metrics,), 1, 1, 1)
     assert TrainingJob.read(job.work / "job.json") == job
     several = plan_launch(job, LauncherConfig(num_processes=4, num_gpus=4, hosts=("one", "two")))
     assert several.argv == alone.argv

@@ -19,6 +19,13 @@ def test_wsd_rises_stays_and_falls() -> None:
     assert values[81:] == pytest.approx([1 - 0.05 * (step + 1) for step in range(19)])
 
 
+def test_a_warmup_in_steps_does_not_grow_with_the_job() -> None:
+    for steps in (50, 100, 1000):
+        values = rates(steps, schedule="wsd", warmup_share=0.3, warmup_steps=10, decay_share=0.2)
+        assert values[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+        assert set(values[10 : 8 * steps // 10]) == {1.0}
+
+
 def test_cosine_is_half_way_down_in_the_middle_of_its_fall() -> None:
     values = rates(109, schedule="cosine", warmup_share=10 / 109, min_lr_share=0.2)
     assert values[10 + 49] == pytest.approx(0.6)
