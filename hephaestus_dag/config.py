@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+OTHER = "write null for the other, also where the recipe that is extended has it"
+"""What to do where two fields exclude each other."""
+
 
 class Config(BaseModel):
     """A validated, immutable piece of a recipe."""

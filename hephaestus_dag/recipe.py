@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hephaestus_dag.config import Config
+from hephaestus_dag.config import OTHER, Config
 from hephaestus_dag.curation.config import CurationConfig
 from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.evaluation.config import EvaluationConfig
@@ -97,7 +97,7 @@ class MixtureSection(Config):
     @model_validator(mode="after")
     def _stages_are_mixtures(self) -> Self:
         if (self.agent_ratio is None) == (self.stage1_components is None):
-            raise ValueError("give exactly one of agent_ratio and stage1_components")
+            raise ValueError(f"give exactly one of agent_ratio and stage1_components; {OTHER}")
         self.mixture(self.stage1_tokens, self.stage1(0.5))
         self.mixture(self.stage2_tokens, self.stage2_components)
         return self
@@ -131,7 +131,7 @@ class BackboneConfig(Config):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.model is None) == (self.shape is None):
-            raise ValueError("backbone: give exactly one of model and shape")
+            raise ValueError(f"backbone: give exactly one of model and shape; {OTHER}")
         if self.shape and not (self.training and self.tokens):
             raise ValueError("backbone: a shape needs tokens and training, to be pre-trained")
         return self

@@ -125,7 +125,10 @@ def contradictions(recipe: Recipe) -> list[Problem]:
 def _backbone(recipe: Recipe) -> Iterator[Problem]:
     model, tokenizer = recipe.training.backbone.model, recipe.mixture.tokenizer.model
     if model and model != tokenizer:
-        yield ("mixture", "tokenizer"), f"the backbone {model} needs its own tokenizer; write model: {model}"
+        yield (
+            ("mixture", "tokenizer"),
+            f"the backbone {model} needs its own tokenizer; write tokenizer: {{ train: null, model: {model} }}",
+        )
     shape = recipe.training.backbone.shape
     longest = max(recipe.mixture.sequence_length, recipe.mixture.instruction.sequence_length)
     if shape and shape.max_position_embeddings < longest:

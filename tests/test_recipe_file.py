@@ -157,7 +157,7 @@ DISAGREEING: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         [
             (
                 "objective: { agent",
-                "scaling_law.fit.objective: the proxies have no loss 'benchmark'; choose from agent, code, text, or set scaling",
+                "scaling_law.fit.objective: the proxies have no loss 'benchmark'; choose from agent, code, text, or set",
             )
         ],
     ),

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from hephaestus_dag.config import Config
+from hephaestus_dag.config import OTHER, Config
 
 
 class TrainTokenizerConfig(Config):
@@ -25,7 +25,7 @@ class TokenizerConfig(Config):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.train is None) == (self.model is None):
-            raise ValueError("tokenizer: give exactly one of train and model")
+            raise ValueError(f"tokenizer: give exactly one of train and model; {OTHER}")
         return self
 
 

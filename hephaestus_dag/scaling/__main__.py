@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     runs = read_runs(options.runs)
+    for run in runs:
+        if run.status != "ok":
+            print(f"left out: {run.cell}: {run.status}", file=sys.stderr)
     config = FitConfig(
         objective=_objective(options.objective, runs),
         target=_target(options.target_params, options.target_tokens),
@@ -64,18 +68,21 @@ def _fit(options: argparse.Namespace) -> int:
     )
     found = _with_bar("fitting", lambda progress: study(runs, config, progress))
     decision = decide(found, config)
-    show_study(found, decision, Console())
     _write(options.json, law_record(found, decision, runs, config))
+    show_study(found, decision, _console())
     return 3 if decision.status == REFUSED else 0
 
 
 def _predict(options: argparse.Namespace) -> int:
-    train, test = read_runs(options.train), read_runs(options.test)
+    train, test = read_runs(options.train), read_runs(options.test, every_row=True)
+    known = {name for run in train for name in run.losses}
+    if lacking := dict.fromkeys(name for run in test for name in run.losses if name not in known):
+        print(f"not predicted, as {options.train.name} has no such loss: {', '.join(lacking)}", file=sys.stderr)
     objective = _objective(options.objective, train) if options.objective else None
     found = _with_bar("fitting", lambda progress: predict(train, test, objective, options.draws, options.seed, progress))
     record = prediction_record(found)
-    show_prediction(found, record, Console())
     _write(options.json, record)
+    show_prediction(found, record, _console())
     return 0
 
 
@@ -105,9 +112,15 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME=WEIGHT",
             help="weights of the losses, rescaled to sum to 1 (default: all alike); what is best depends on them",
         )
-        command.add_argument("--draws", type=int, default=200, help="bootstrap draws of each family (default: %(default)s)")
-        command.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+        command.add_argument("--draws", type=_count, default=200, help="bootstrap draws of each family (default: %(default)s)")
+        command.add_argument("--seed", type=_count, default=0, help="seed of the bootstrap (default: %(default)s)")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no whole number >= 0")
+    return int(text)
 
 
 def _objective(given: list[str] | None, runs: list[Run]) -> dict[str, float]:
@@ -121,6 +134,8 @@ def _objective(given: list[str] | None, runs: list[Run]) -> dict[str, float]:
         weights = {name.strip(): float(weight) for name, weight in pairs}
     except ValueError as error:
         raise ValueError(f"--objective {' '.join(given)}: give it as agent=0.5 code=0.25 text=0.25") from error
+    if len(weights) < len(pairs):
+        raise ValueError(f"--objective {' '.join(given)}: a loss stands there twice; give each one weight")
     if any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
         raise ValueError(f"--objective {' '.join(given)}: weights must be >= 0 and not all 0")
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
@@ -137,6 +152,11 @@ def _with_bar(label: str, work: Callable[[Progress], Result]) -> Result:
     with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(label)
         return work(lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _console() -> Console:
+    """Return a console that is wide enough for the tables where there is no terminal."""
+    return Console(markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
 def _write(path: Path | None, record: object) -> None:

@@ -36,12 +36,19 @@ class Backtest:
 def backtest(law: Law, weights: Array) -> Backtest | None:
     """Leave the largest size out and predict it; with fewer than three sizes, leave each fifth of the mixtures out in turn.
 
-    Returns None when too few runs are left to fit.
+    Returns None when too few runs with every loss of the objective are left to fit.
     """
-    table = law.table.where(np.all(np.isfinite(law.table.losses[:, weights > 0]), axis=1))
+    counts = weights > 0
+    table = law.table.where(np.all(np.isfinite(law.table.losses[:, counts]), axis=1))
+    # Other losses may be missing in all the runs that are kept.
+    names = tuple(name for name, counted in zip(table.names, counts, strict=True) if counted)
+    table = replace(table, names=names, losses=table.losses[:, counts])
+    if not len(table.params):
+        return None
     sizes = np.unique(table.params)
     if len(sizes) >= 3:
         return _largest_left_out(law, table, weights)
+    weights = weights[counts]
     _, mixture = np.unique(np.round(table.shares, 6), axis=0, return_inverse=True)
     mixture = mixture.reshape(-1)
     order = np.random.default_rng(0).permutation(mixture.max() + 1)
@@ -70,14 +77,10 @@ def _largest_left_out(law: Law, table: Table, weights: Array) -> Backtest | None
         axis = table.domains[table.axis]
         ratio = best_mixture(law, weights, scale).shares[axis]
         # The ratios sought are those of all runs, also where the largest size tried fewer.
-        ratio_without = best_mixture(_over(without, law), weights, scale).shares[axis]
+        ratio_without = best_mixture(replace(without, table=law.table), weights[weights > 0], scale).shares[axis]
     name = f"the {len(out.params)} runs of {largest:.3g} parameters"
+    weights = weights[weights > 0]
     return _compare(name, True, _predict(without, out) @ weights, out, weights, ratio, ratio_without)
-
-
-def _over(law: Law, whole: Law) -> Law:
-    """Return the law with the other's runs as the range that was tried."""
-    return replace(law, table=whole.table, covariance=whole.covariance)
 
 
 def _predict(law: Law, table: Table) -> Array:
@@ -93,7 +96,7 @@ def _compare(
     ratio: float | None,
     ratio_without: float | None,
 ) -> Backtest:
-    measured = np.nan_to_num(out.losses) @ weights
+    measured = out.losses @ weights
     last = out.tokens >= 0.999 * out.tokens.max()
     chosen = measured[last][np.argmin(predicted[last])]
     return Backtest(

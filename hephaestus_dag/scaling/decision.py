@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hephaestus_dag.scaling.config import FitConfig
+from hephaestus_dag.scaling.optimum import Optimum
 from hephaestus_dag.scaling.study import Study
 
 LAW_FILE = "law.json"
@@ -98,13 +99,14 @@ def _enough_runs(found: Study, config: FitConfig) -> list[str]:
     if runs < config.min_runs:
         shape = f"{len(np.unique(table.params))} sizes x {len(np.unique(np.round(table.shares, 4), axis=0))} mixtures"
         reasons.append(f"{runs} finished runs ({shape}), {config.min_runs} wanted: add {config.min_runs - runs} cells")
-    if found.law.repeats < config.min_replicates:
-        missing = config.min_replicates - found.law.repeats
+    repeated = table.repeated_runs
+    if repeated < config.min_replicates:
+        missing = config.min_replicates - repeated
         where = f"cheapest at {table.params.min():.3g} parameters" + (
-            f" and ratio {near:.2f}" if (near := _nearest(found)) else ""
+            f" and ratio {near:.2f}" if (near := _nearest(found)) is not None else ""
         )
         reasons.append(
-            f"{found.law.repeats} repeated seeds, {config.min_replicates} wanted to measure seed noise: repeat {missing} "
+            f"{repeated} repeated seeds, {config.min_replicates} wanted to measure seed noise: repeat {missing} "
             f"cell(s) with other seeds, {where}"
         )
     return reasons
@@ -123,10 +125,12 @@ def _sizes(found: Study, config: FitConfig) -> list[str]:
 
 def _interior(found: Study, config: FitConfig) -> list[str]:
     best, axis = found.target, found.law.table.axis
-    if axis is None or found.axis is None or config.best == "constrained":
-        return []
+    if axis is None or found.axis is None:
+        return _inside(found, config)
     tried = found.law.table.shares[:, axis]
     low, high, ratio = float(tried.min()), float(tried.max()), best.shares[found.axis]
+    if config.best == "constrained":
+        return _bounded(best, low, high)
     if np.allclose(best.regret_bands[found.axis], (low, high), atol=1e-9):
         return [
             (
@@ -152,6 +156,38 @@ def _interior(found: Study, config: FitConfig) -> list[str]:
     ]
 
 
+def _bounded(best: Optimum, low: float, high: float) -> list[str]:
+    """Whether the bound on the general loss is met between the ratios tried."""
+    ends, margin = best.constrained_interval or (low, high), 0.01 * (high - low)
+    reasons = []
+    if ends[1] > high - margin:
+        reasons.append(
+            f"the general loss may allow more than the largest ratio tried ({high:.2f}): add cells at ratio "
+            f"{(1 + high) / 2:.2f} at every size, or lower general_loss.max_rise"
+        )
+    if ends[0] < low + margin:
+        reasons.append(
+            f"the general loss may rise too much just above the smallest ratio tried ({low:.2f}), from which the rise counts: "
+            f"add cells at ratio {low / 2:.2f} at every size, or raise general_loss.max_rise"
+        )
+    return reasons
+
+
+def _inside(found: Study, config: FitConfig) -> list[str]:
+    """The same where mixtures do not lie on a line: no best share may be the most or, save near 0, the least that was tried."""
+    reasons = []
+    if config.best == "constrained":
+        reasons.append("best: constrained needs runs in which one share varies and the others keep their proportions")
+    for domain, tried in zip(found.law.table.domains, found.law.table.shares.T, strict=True):
+        low, high, share = float(tried.min()), float(tried.max()), found.target.shares[domain]
+        margin = 0.01 * (high - low)
+        if low < high < 1 and share > high - margin:
+            reasons.append(f"the best share of {domain} is the most that was tried ({high:.2f}): add cells with more")
+        elif high > low > margin and share < low + margin:
+            reasons.append(f"the best share of {domain} is the least that was tried ({low:.2f}): add cells with less")
+    return reasons
+
+
 def _narrow(found: Study, config: FitConfig) -> list[str]:
     low, high = best_interval(found, config)
     width = high - low
@@ -171,7 +207,9 @@ def _narrow(found: Study, config: FitConfig) -> list[str]:
 def _backtested(found: Study, config: FitConfig) -> list[str]:
     test = found.backtest
     if test is None or not test.extrapolates:
-        reasons = ["too few sizes to leave the largest out and predict it: add cells at a third size"]
+        reasons = [
+            "too few sizes with every loss of the objective to leave the largest out and predict it: add cells at a third size"
+        ]
         if test and not test.rank_correlation >= MIN_RANK_CORRELATION:
             reasons.append(
                 f"of {test.left_out}, the order is predicted with a rank correlation of {test.rank_correlation:.2f}, "

@@ -134,7 +134,7 @@ def _optimum_figure(found: Study) -> Figure:
     axis.set_ylim(0, 1)
     axis.set_xlabel("training compute (FLOPs)")
     axis.set_ylabel(f"best {name} ratio")
-    axis.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     axis.grid(alpha=0.25)
     return figure
 

@@ -16,7 +16,7 @@ from hephaestus_dag.scaling.fitting import FittedLoss, fit_loss, points_of, refi
 from hephaestus_dag.scaling.table import Array, Table, seed_noise
 
 FAMILIES = (JOINT, SCALED, EXPONENTIAL)
-MAX_SCATTER = 1.6  # of the best family's; a form that misses the runs by more has nothing to say about others
+MAX_SCATTER = 1.25  # of the best family's; a form that misses the runs by more has nothing to say about others
 Progress = Callable[[int, int], None]
 
 

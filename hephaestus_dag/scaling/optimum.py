@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from hephaestus_dag.scaling.law import Law
-from hephaestus_dag.scaling.table import Array, effective_share
+from hephaestus_dag.scaling.table import REPETITION_DECAY, Array, effective_share
 
 GRID_POINTS = 201
 _LEAST = 1e-6
@@ -86,6 +86,7 @@ def line(law: Law, points: int = GRID_POINTS) -> tuple[Array, Array] | None:
         return None
     tried = law.table.shares[:, axis]
     rest = np.delete(law.table.shares, axis, axis=1)
+    rest = rest[rest.sum(1) > 1e-9]
     proportions = np.insert((rest / rest.sum(1, keepdims=True)).mean(0), axis, 0.0)
     grid = np.linspace(tried.min(), tried.max(), points)
     mixtures = (1 - grid)[:, None] * proportions
@@ -190,7 +191,7 @@ def _in_simplex(law: Law, weights: Array, scale: Scale, regret: float) -> Optimu
     bands = {}
     for j, domain in enumerate(table.domains):
         grid = np.unique([*np.linspace(low[j], high[j], GRID_POINTS), best[j]])
-        rest = np.delete(best, j)
+        rest = np.delete(np.maximum(best, _LEAST), j)
         mixtures = np.insert(np.outer(1 - grid, rest / rest.sum()), j, grid, axis=1)
         near = grid[objective_curve(law, weights, scale, mixtures) - loss <= regret]
         bands[domain] = (float(near.min()), float(near.max()))
@@ -217,7 +218,11 @@ def _descend(law: Law, weights: Array, scale: Scale, start: Array, low: Array, h
             params, tokens, effective = scale.arguments(x[:, None, :])
             n, d = np.log(params / family.n0), np.log(tokens / family.d0)
             slope = sum(w * family.family.pull(p, n, d, effective)[:, 0] for w, p in zip(weights, family.draws, strict=True))
-            slope = np.asarray(slope) - (np.asarray(slope) * x).sum(1, keepdims=True)
+            # A repeated token adds less than one to the effective share.
+            slope = np.asarray(slope) * np.exp(
+                -np.maximum(x * scale.tokens / np.asarray(scale.unique) - 1, 0) / REPETITION_DECAY
+            )
+            slope -= (slope * x).sum(1, keepdims=True)
             size = 0.5 / (1 + step / 30) / (np.abs(slope * x).sum(1, keepdims=True) + _LEAST)
             x = np.clip(x * np.exp(np.clip(-size * slope, -1, 1)), np.maximum(low, _LEAST), high)
             x /= x.sum(1, keepdims=True)

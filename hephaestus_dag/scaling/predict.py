@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 from hephaestus_dag.scaling.backtest import rank_correlation
 from hephaestus_dag.scaling.law import Law, Progress, fit_law
@@ -13,8 +14,8 @@ from hephaestus_dag.scaling.study import loss_weights
 from hephaestus_dag.scaling.table import Array, effective_share, usable
 
 ONE_SCALE = (
-    "all runs that the law was fitted to have one scale ({params:.3g} parameters): the order of mixtures is predicted, "
-    "levels do not extrapolate to another scale; add runs at a second size for levels"
+    "all runs that the law was fitted to have one scale ({scale}): the order of mixtures is predicted, "
+    "levels do not extrapolate to another scale; add runs at a second {lacking} for levels"
 )
 
 
@@ -79,9 +80,17 @@ def predict(
     effective = effective_share(shares, tokens[:, None], unique)
     drawn = law.drawn(params, tokens, effective)
     sigma = np.sqrt(np.diag(law.covariance))
-    spread = 1.96 * np.sqrt(drawn.var(0) + sigma**2) if len(drawn) else np.full((len(test), len(table.names)), np.nan)
+    fitted = law.families[0].losses
+    degrees = np.isfinite(table.losses).sum(0) - np.array([loss.freedom for loss in fitted])
+    width = student.ppf(0.975, np.maximum(degrees, 1.0))
+    spread = width * np.sqrt(drawn.var(0) + sigma**2) if len(drawn) else np.full((len(test), len(table.names)), np.nan)
     losses = law.predict(params, tokens, effective)
-    elsewhere = law.one_scale and not np.allclose(params, table.params[0], rtol=0.01)
+    note = None
+    if law.one_scale and not np.allclose(params, table.params[0], rtol=0.01):
+        note = ONE_SCALE.format(scale=f"{table.params[0]:.3g} parameters", lacking="size")
+    elif law.one_scale and np.ptp(table.tokens) == 0 and not np.allclose(tokens, table.tokens[0], rtol=0.01):
+        scale = f"{table.params[0]:.3g} parameters, {table.tokens[0]:.3g} tokens"
+        note = ONE_SCALE.format(scale=scale, lacking="token budget")
     return Prediction(
         runs=list(test),
         names=table.names,
@@ -89,7 +98,7 @@ def predict(
         low=losses - spread,
         high=losses + spread,
         weights=weights,
-        note=ONE_SCALE.format(params=table.params[0]) if elsewhere else None,
+        note=note,
         law=law,
     )
 

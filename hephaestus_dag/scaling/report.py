@@ -140,7 +140,7 @@ def optimum_rows(found: Study) -> list[dict[str, Any]]:
 def prediction_record(found: Prediction) -> dict[str, Any]:
     """Return predictions row by row and their scores as JSON-able values."""
     law, levels = found.law, found.note is None
-    order = np.argsort(np.argsort(found.mean)) + 1
+    order = np.argsort(np.argsort(found.mean, kind="stable")) + 1
     return rounded(
         {
             "levels_extrapolate": levels,

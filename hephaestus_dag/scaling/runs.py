@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 MIN_DOMAINS, MAX_DOMAINS = 2, 20
 SHARE_TOLERANCE = 1e-3
 SHARE, LOSS, UNIQUE = "share_", "loss_", "unique_"
+_EMPTY = ["", "NA", "N/A", "n/a", "#N/A", "null", "NULL"]  # not nan: a loss that is no number is an error, not a gap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,12 @@ def write_runs(path: Path, runs: Sequence[Run]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path, every_row: bool = False) -> list[Run]:
     """Read a table, CSV or Parquet. A table without any ``loss_`` column is read as runs without losses.
+
+    Args:
+        path: of the table.
+        every_row: one run for each row, in order, whatever stands there twice; else copies of a row count once.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -77,12 +82,20 @@ def read_runs(path: Path) -> list[Run]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; give the runs table as .csv or .parquet")
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder, not a table; give the runs table as .csv or .parquet")
     try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
+        if path.suffix.lower() == ".parquet":
+            table = pq.read_table(path)
+        else:
+            table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(null_values=_EMPTY))
+    except pa.ArrowException as error:
         raise ValueError(
             f"{path.name}: not a readable table ({error}); write it as CSV with a header, or as Parquet"
         ) from error
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise ValueError(f"{path.name}: column(s) {', '.join(twice)} stand there twice; rename or remove one")
     domains = [name.removeprefix(SHARE) for name in table.column_names if name.startswith(SHARE)]
     losses = [name.removeprefix(LOSS) for name in table.column_names if name.startswith(LOSS)]
     if missing := [name for name in ("params", "tokens") if name not in table.column_names]:
@@ -97,10 +110,14 @@ def read_runs(path: Path) -> list[Run]:
         )
     if not table.num_rows:
         raise ValueError(f"{path.name}: no rows; add one row for each run")
+    rows = table.to_pylist()
+    every = [_read_row(row, domains, losses, path.name, number) for number, row in enumerate(rows, start=1)]
+    if every_row:
+        return every
     runs: dict[tuple[Any, ...], tuple[int, Run]] = {}
-    for number, row in enumerate(table.to_pylist(), start=1):
-        run = _read_row(row, domains, losses, path.name, number)
-        key = (run.cell, run.seed) if row.get("cell") else (*run.point, run.seed)
+    for number, (row, run) in enumerate(zip(rows, every, strict=True), start=1):
+        # One cell may have several checkpoints.
+        key = (run.cell, run.params, run.tokens, run.seed) if row.get("cell") else (*run.point, run.seed)
         first, known = runs.setdefault(key, (number, run))
         if known != run:
             raise ValueError(
@@ -112,7 +129,9 @@ def read_runs(path: Path) -> list[Run]:
 
 def _read_row(row: dict[str, Any], domains: list[str], losses: list[str], file: str, number: int) -> Run:
     where = f"{file}: row {number}" + (f" (cell {row['cell']})" if row.get("cell") else "")
-    status = str(row.get("status") or "ok")
+    status = str(row.get("status") or "ok").strip()
+    if status.lower() == "ok":
+        status = "ok"
 
     def value(name: str) -> float | None:
         given = row.get(name)
@@ -146,7 +165,9 @@ def _read_row(row: dict[str, Any], domains: list[str], losses: list[str], file: 
         measured = {name: found for name in losses if (found := positive(LOSS + name, advice)) is not None}
         if losses and not measured:
             raise ValueError(f"{where}: no loss at all; {advice}")
-    seed = value("seed") or 0
+    seed = value("seed") or 0.0
+    if not seed.is_integer():
+        raise ValueError(f"{where}: seed is {row['seed']}; it must be a whole number, or empty")
     described = ", ".join(f"{d} {share:.4g}" for d, share in shares.items() if share)
     return Run(
         cell=str(row.get("cell") or f"{params:g} parameters, {tokens:g} tokens, {described}"),

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from hephaestus_dag.scaling.decision import Decision
@@ -14,7 +13,7 @@ MAX_ROWS = 40
 
 
 def show_study(found: Study, decision: Decision, console: Console) -> None:
-    """Print the law, the optimum at each scale, the backtest and the verdict."""
+    """Print the law, the optimum at each scale, the backtest and the verdict; the console must not read names as markup."""
     law = found.law
     for fitted in law.families:
         table = Table(title=f"{fitted.family.name}: {fitted.family.formula}")
@@ -22,7 +21,7 @@ def show_study(found: Study, decision: Decision, console: Console) -> None:
         named = [fitted.family.named(loss.p, law.table.domains) for loss in fitted.losses]
         columns = [name for name in named[0] if "[" not in name or domains]
         for name in ("loss", "weight", *columns, "sigma"):
-            table.add_column(escape(name), justify="left" if name == "loss" else "right")
+            table.add_column(name, justify="left" if name == "loss" else "right")
         for name, values, loss in zip(law.table.names, named, fitted.losses, strict=True):
             numbers = (f"{values[column]:.3g}" for column in columns)
             table.add_row(name, f"{found.objective[name]:.2f}", *numbers, f"{loss.sigma:.4f}")
@@ -46,7 +45,7 @@ def show_study(found: Study, decision: Decision, console: Console) -> None:
         if ratio is not None:
             console.print(f"for comparison, {name} puts the target's best ratio at {ratio:.3f}")
     verdict = "" if decision.agent_ratio is None else f": {decision.agent_ratio:.3f}"
-    console.print(f"[bold]{decision.status}[/bold]{verdict}")
+    console.print(f"{decision.status}{verdict}", style="bold")
     for reason in decision.reasons:
         console.print(f"  - {reason}", highlight=False)
 
@@ -87,7 +86,7 @@ def show_prediction(found: Prediction, record: dict[str, Any], console: Console)
     if len(record["rows"]) > MAX_ROWS:
         console.print(f"and {len(record['rows']) - MAX_ROWS} more rows; --json writes all")
     if found.note:
-        console.print(f"[bold]note[/bold]: {found.note}", highlight=False)
+        console.print(f"note: {found.note}", highlight=False, style="bold")
     if found_scores := record["scores"]:
         table = Table(title="Against the measured losses")
         for name in ("loss", "rows", "mean absolute error", "rank correlation", "regret"):
@@ -102,9 +101,9 @@ def show_prediction(found: Prediction, record: dict[str, Any], console: Console)
 
 
 def _spread(row: dict[str, Any], name: str) -> str:
-    if row["interval"] is None:
+    low, high = row["interval"][name] if row["interval"] else (None, None)
+    if low is None or high is None:  # levels do not extrapolate, or nothing was drawn
         return ""
-    low, high = row["interval"][name]
     return f" +- {(high - low) / 2:.3f}"
 
 

@@ -74,7 +74,7 @@ def study(runs: Sequence[Run], config: FitConfig, progress: Progress | None = No
     sigma = float(np.sqrt(weights @ law.covariance @ weights))
     laws, quadratic, flops = [], None, optima[-1].scale.flops
     measured = np.isfinite(table.losses[:, weights > 0]).all(1)
-    if table.axis is not None:
+    if table.axis is not None and measured.any():
         ratios, objective = table.ratios, np.nan_to_num(table.losses) @ weights
         laws = fit_power_laws(ratios[measured], table.flops[measured], objective[measured])
         quadratic = quadratic_ratio(ratios[measured], table.flops[measured], objective[measured], sigma, flops)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from hephaestus_dag.config import Config
+from hephaestus_dag.config import OTHER, Config
 
 MIN_RATIO_STEP = 0.01
 BENCHMARK = "benchmark"
@@ -131,7 +131,7 @@ class SweepConfig(Config):
             raise ValueError(f"agent_ratios must ascend by at least {MIN_RATIO_STEP}")
         given = [budgets for budgets in (self.budgets, self.budgets_per_parameter) if budgets is not None]
         if len(given) != 1:
-            raise ValueError("set exactly one of budgets and budgets_per_parameter")
+            raise ValueError(f"give exactly one of budgets and budgets_per_parameter; {OTHER}")
         if given[0][0] <= 0 or any(b <= a for a, b in pairwise(given[0])):
             raise ValueError("budgets and budgets_per_parameter must be positive and ascend")
         return self

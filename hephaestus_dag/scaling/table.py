@@ -86,9 +86,10 @@ class Table:
         for domain in range(len(self.domains)):
             rest = np.delete(self.shares, domain, axis=1)
             total = rest.sum(1)
-            if np.ptp(self.shares[:, domain]) < 1e-3 or (total < 1e-9).any():
+            others = total > 1e-9  # where this domain is all there is, the others have no proportions to keep
+            if np.ptp(self.shares[:, domain]) < 1e-3 or not others.any():
                 continue
-            if np.ptp(rest / total[:, None], axis=0).max() <= 0.02:
+            if np.ptp(rest[others] / total[others, None], axis=0).max() <= 0.02:
                 return domain
         return None
 
@@ -96,6 +97,13 @@ class Table:
     def ratios(self) -> Array:
         """The varied share of each run, [n], to two digits: what a budget makes of a ratio differs by a sequence or so."""
         return np.round(self.shares[:, self.axis or 0], 2)
+
+    @property
+    def repeated_runs(self) -> int:
+        """Runs beyond the first of each size and mixture; the token budgets of a run count once."""
+        first = np.unique(self.run, return_index=True)[1]
+        points = np.column_stack([self.params[first], np.round(self.shares[first], 2)])
+        return len(first) - len(np.unique(points, axis=0))
 
     @property
     def discount(self) -> Array:
@@ -141,4 +149,6 @@ def seed_noise(table: Table) -> tuple[Array, int]:
     measured = np.isfinite(table.losses).astype(float)
     means = members @ np.nan_to_num(table.losses) / np.maximum(members @ measured, 1)
     deviations = np.nan_to_num(table.losses - means[group])
-    return deviations.T @ deviations / repeats, repeats
+    # A loss that only some repeats have counts by its own; the root keeps the matrix a covariance.
+    own = np.sqrt(np.maximum(measured.sum(0) - (members @ measured > 0).sum(0), 1))
+    return deviations.T @ deviations / np.outer(own, own), repeats

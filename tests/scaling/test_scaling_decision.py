@@ -38,7 +38,11 @@ def test_noise_asks_for_more_cells():
 
 
 def test_losses_that_do_not_depend_on_the_ratio_say_so():
-    runs = [replace(r, losses=dict.fromkeys(r.losses, 2.0 + 1000000.0 / r.params)) for r in simulate(0.0, seed=0)]
+    rng = np.random.default_rng(0)
+    runs = [
+        replace(r, losses={d: 2.0 + 1e6 / r.params + 0.003 * rng.standard_normal() for d in r.losses})
+        for r in simulate(0.0, seed=0)
+    ]
     assert any("cannot tell ratios apart" in reason for reason in judge(runs).reasons)
 
 
@@ -103,6 +107,35 @@ def test_the_most_agent_data_that_general_losses_allow():
         fit_config(best="constrained")
 
 
+@pytest.mark.parametrize(
+    ("rise", "reason"), [(0.9, "allow more than the largest ratio tried (0.84)"), (1e-4, "just above the smallest ratio")]
+)
+def test_a_bound_that_is_not_met_between_the_ratios_tried_is_reported(rise, reason):
+    general = GeneralLoss(weights={"code": 0.5, "text": 0.5}, max_rise=rise)
+    assert reason in " ".join(judge(simulate(0.003, seed=0), general_loss=general, best="constrained").reasons)
+
+
+def test_off_a_line_a_best_share_at_the_most_that_was_tried_is_reported():
+    tilted = {"agent": 0.17, "code": 0.8, "text": 0.03}
+    low = [r for r in simulate(0.003, seed=0) if r.shares["agent"] < 0.35]
+    runs = [*low, *(replace(r, shares=tilted, cell=r.cell + "t") for r in low if r.shares["agent"] == 0.17 and not r.seed)]
+    general = GeneralLoss(weights={"code": 1.0}, max_rise=0.02)
+    reasons = " ".join(judge(runs, objective={"agent": 1.0}, general_loss=general, best="constrained").reasons)
+    assert "best share of agent is the most that was tried (0.30)" in reasons
+    assert "best: constrained needs runs in which one share varies" in reasons
+
+
+def test_losses_that_the_smaller_sizes_lack_do_not_stop_the_study():
+    objective = {"agent": 0.5, "code": 0.5}
+    whole = simulate(0.003, seed=0)
+    runs = [r if r.params > 6e8 else replace(r, losses={d: r.losses[d] for d in objective}) for r in whole]
+    found = study(runs, fit_config(objective=objective))
+    assert found.backtest is not None
+    assert found.backtest.extrapolates
+    apart = [replace(r, losses={d: r.losses[d]}) for i, r in enumerate(whole) for d in [("agent", "code")[i % 2]]]
+    assert study(apart, fit_config(objective=objective)).backtest is None
+
+
 def test_an_objective_over_a_loss_that_was_not_measured_is_refused():
     with pytest.raises(ValueError, match="no loss benchmark; choose from agent, code, text"):
         study(simulate(0.003, seed=0), fit_config(objective={"agent": 0.5, "benchmark": 0.5}))
@@ -123,3 +156,11 @@ def test_weights_must_sum_to_one():
         fit_config(objective={"agent": 1.0, "code": 0.5})
     with pytest.raises(ValueError, match=r"general_loss.weights: weights must be >= 0 and sum to 1, not 2"):
         GeneralLoss(weights={"code": 1.0, "text": 1.0}, max_rise=0.02)
+
+
+def test_the_budgets_of_one_repeated_run_count_as_one_repeat():
+    runs = simulate(0.003, seed=0, replicates=False)
+    again = [replace(run, seed=1, cell=f"{run.cell}-again") for run in runs[:2]]
+    longer = [replace(run, tokens=2 * run.tokens, cell=f"{run.cell}-longer") for run in (*runs, *again)]
+    found = study([*runs, *again, *longer], fit_config())
+    assert any(reason.startswith("2 repeated seeds, 4 wanted") for reason in decide(found, fit_config()).reasons)

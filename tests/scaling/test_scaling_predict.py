@@ -60,6 +60,9 @@ def test_one_size_predicts_the_order_and_says_that_levels_do_not_extrapolate():
     result = scores(found)
     assert result["mean"]["mean_absolute_error"] is None
     assert result["mean"]["rank_correlation"] > 0.95
+    longer = predict(mixtures(1e7, 1e9, 48, 0), mixtures(1e7, 5e10, 10, 5), draws=0)
+    assert longer.note is not None
+    assert "add runs at a second token budget" in longer.note
     same = predict(mixtures(1e7, 1e9, 48, 0), mixtures(1e7, 1e9, 10, 5), draws=20)
     assert same.note is None
     assert scores(same)["mean"]["mean_absolute_error"] < 0.01
@@ -98,3 +101,16 @@ def test_the_command_predicts_row_by_row(tmp_path, capsys):
     assert low < row["predicted"]["code"] < high
     assert sorted(r["rank"] for r in record["rows"]) == list(range(1, 31))
     assert "rank correlation" in capsys.readouterr().out
+
+
+def test_the_command_answers_each_row_also_without_draws_and_names_losses_it_cannot_predict(tmp_path, capsys):
+    write_runs(tmp_path / "small.parquet", SMALL)
+    head = "params,tokens,share_web,share_code,share_books,share_maths,loss_[/bold]\n"
+    (tmp_path / "large.csv").write_text(head + "1e8,1e10,0.25,0.25,0.25,0.25,2\n" * 2)
+    arguments = ["predict", str(tmp_path / "small.parquet"), str(tmp_path / "large.csv"), "--json", str(tmp_path / "out.json")]
+    assert main([*arguments, "--draws", "0"]) == 0
+    assert len(json.loads((tmp_path / "out.json").read_text())["rows"]) == 2
+    assert "not predicted, as small.parquet has no such loss: [/bold]" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, "--draws", "-1"])
+    assert "-1 is no whole number >= 0" in capsys.readouterr().err

@@ -64,6 +64,8 @@ def test_the_command_prints_the_law_and_its_status_is_the_verdict(table, tmp_pat
 def test_the_command_names_what_is_wrong(table, capsys):
     assert main(["fit", str(table), "--objective", "agent:1"]) == 2
     assert "give it as agent=0.5 code=0.25" in capsys.readouterr().err
+    assert main(["fit", str(table), "--objective", "agent=1", "agent=2"]) == 2
+    assert "a loss stands there twice" in capsys.readouterr().err
     assert main(["fit", str(table), "--objective", "speech=1"]) == 2
     assert "no loss speech; choose from agent, code, text" in capsys.readouterr().err
     assert main(["fit", str(table), "--target-params", "8e9"]) == 2
@@ -72,3 +74,17 @@ def test_the_command_names_what_is_wrong(table, capsys):
     assert "absent.parquet" in capsys.readouterr().err
     assert main(["fit", str(table), "--draws", "3"]) == 2
     assert "bootstrap_draws" in capsys.readouterr().err
+
+
+def test_names_are_no_markup_and_runs_left_out_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    runs = [
+        replace(run, losses={"[/bold]" if name == "code" else name: loss for name, loss in run.losses.items()})
+        for run in simulate(0.003, seed=0, replicates=False)
+    ]
+    runs[5] = replace(runs[5], status="diverged at step 40", losses={})
+    write_runs(tmp_path / "table.parquet", runs)
+    assert main(["fit", str(tmp_path / "table.parquet")]) == 3
+    printed = capsys.readouterr()
+    assert "[/bold]" in printed.out
+    assert f"left out: {runs[5].cell}: diverged at step 40" in printed.err

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scaling_sweeps import RATIOS, simulate
 
 from hephaestus_dag.scaling.runs import read_runs, write_runs
-from hephaestus_dag.scaling.table import usable
+from hephaestus_dag.scaling.table import seed_noise, usable
 
 PLAIN = "params,tokens,share_web,share_code,loss_web,loss_code\n"
 
@@ -82,6 +82,10 @@ def test_a_cell_with_two_results_is_refused_and_a_copy_is_not(tmp_path):
         (PLAIN + "many,1e9,0.3,0.7,3.1,2\n", "params is 'many'; it must be a number"),
         (PLAIN + "1e6,1e9,0.3,0.7,,\n1e6,1e9,0.4,0.6,1,1\n", "row 1: no loss at all"),
         (PLAIN + "1e6,1e9\n", "not a readable table"),
+        (PLAIN + "1e6,1e9,0.3,0.7,nan,1\n", "row 1: loss_web is nan; run the cell again"),
+        (PLAIN.replace("loss_code", "loss_web") + "1e6,1e9,0.3,0.7,1,2\n", r"column\(s\) loss_web stand there twice"),
+        ("seed," + PLAIN + "inf,1e6,1e9,0.3,0.7,1,2\n", "row 1: seed is inf; it must be a whole number"),
+        ("seed," + PLAIN + "1.5,1e6,1e9,0.3,0.7,1,2\n", "row 1: seed is 1.5; it must be a whole number"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why(tmp_path, text, message):
@@ -90,6 +94,25 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path, text, message):
         read_runs(tmp_path / "t.csv")
     with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such file"):
         read_runs(tmp_path / "absent.csv")
+    with pytest.raises(ValueError, match="a folder, not a table"):
+        read_runs(tmp_path)
+
+
+def test_spaces_in_the_header_and_other_spellings_of_ok_do_no_harm(tmp_path):
+    (tmp_path / "t.csv").write_text("status, " + PLAIN.replace(",", ", ") + "OK,1e6,1e9,0.3,0.7,3.1,2\n")
+    assert read_runs(tmp_path / "t.csv")[0].losses == {"web": 3.1, "code": 2.0}
+    write_runs(tmp_path / "T.PARQUET", simulate(0.003, seed=0))
+    assert len(read_runs(tmp_path / "T.PARQUET")) == 28
+
+
+def test_checkpoints_of_one_cell_are_no_contradiction(tmp_path):
+    (tmp_path / "t.csv").write_text("cell," + PLAIN + "a,1e6,1e9,0.3,0.7,3.1,2\na,1e6,2e9,0.3,0.7,3.0,2\n")
+    assert [run.tokens for run in read_runs(tmp_path / "t.csv")] == [1e9, 2e9]
+
+
+def test_every_row_is_read_where_rows_are_to_be_predicted(tmp_path):
+    (tmp_path / "t.csv").write_text(PLAIN + "1e6,1e9,0.3,0.7,3.1,2\n" * 2 + "1e6,1e9,0.3,0.7,3.2,2\n")
+    assert [run.losses["web"] for run in read_runs(tmp_path / "t.csv", every_row=True)] == [3.1, 3.1, 3.2]
 
 
 def test_runs_that_cannot_carry_a_law_are_refused_with_the_remedy():
@@ -111,6 +134,17 @@ def test_a_line_of_mixtures_is_recognised():
     assert usable(runs).axis == 0
     tilted = replace(runs[0], shares={"agent": 0.17, "code": 0.8, "text": 0.03})
     assert usable([tilted, *runs[1:]]).axis is None
+    alone = [replace(r, shares={"agent": 1.0, "code": 0.0, "text": 0.0}) for r in runs if r.shares["agent"] == RATIOS[-1]]
+    assert usable([*runs, *alone]).axis == 0
+
+
+def test_a_loss_that_some_repeats_lack_has_the_noise_of_the_others():
+    runs = [run for seed in range(40) for run in simulate(0.01, seed=seed, ratios=RATIOS[:3])[:3]]
+    runs = [replace(run, seed=i) for i, run in enumerate(runs)]
+    gaps = [run if i % 4 == 0 else replace(run, losses={"agent": run.losses["agent"]}) for i, run in enumerate(runs)]
+    covariance, repeats = seed_noise(usable(gaps))
+    assert repeats == 117
+    assert covariance[1, 1] ** 0.5 == pytest.approx(0.01, rel=0.35)
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,8 +4,6 @@ import json
 import math
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from statistics import fmean, pstdev
 from typing import Any
@@ -20,7 +18,7 @@ from hephaestus_dag.training.config import GuardConfig
 from hephaestus_dag.training.guard import Guard
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.loop import train
-from hephaestus_dag.training.metrics import read_metrics
+from hephaestus_dag.training.metrics import MetricsFile, read_metrics
 from tests.training.conftest import Corpus
 
 MakeJob = Callable[..., TrainingJob]
@@ -117,13 +115,15 @@ def test_a_streak_goes_back_to_the_checkpoint_and_on_with_the_data(poisoned_job:
 
 
 @pytest.mark.parametrize("stage", [0, 2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
-def test_interruptions_change_nothing_of_skips_and_rewinds(poisoned_job: Callable[..., TrainingJob], stage: int) -> None:
+def test_interruptions_change_nothing_of_skips_and_rewinds(
+    poisoned_job: Callable[..., TrainingJob], stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = [5, 26, 27, 30, 31, 32]
     whole, job = (poisoned_job(name, bad, zero_stage=stage, guard={"window": 8}) for name in ("whole", "interrupted"))
     train(whole)
     for at in (20, 27, 31, 34):
         with pytest.raises(KeyboardInterrupt):
-            interrupted_at(job, at)
+            interrupted_at(job, at, monkeypatch)
         assert at <= read_metrics(job.metrics)[-1]["step"] < 40
     train(job)
     for name in ("metrics.jsonl", "summary.json", "loss.png", "model/model.safetensors"):
@@ -132,25 +132,18 @@ def test_interruptions_change_nothing_of_skips_and_rewinds(poisoned_job: Callabl
     assert json.loads(job.timing.read_text())["seconds"] > sum(line.get("seconds", 0) for line in read_metrics(job.metrics))
 
 
-def interrupted_at(job: TrainingJob, step: int) -> None:
-    """Train until the metrics have a step, and interrupt the process wherever it is then."""
-    before = job.metrics.stat().st_ino if job.metrics.exists() else None
+def interrupted_at(job: TrainingJob, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the metrics have a step, and interrupt the process there."""
+    write = MetricsFile.write
 
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            fresh = job.metrics.exists() and job.metrics.stat().st_ino != before
-            if fresh and max([0, *(line["step"] for line in read_metrics(job.metrics))]) >= step:
-                return os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.001)
-        return None
+    def write_and_interrupt(self: MetricsFile, values: dict[str, Any]) -> None:
+        write(self, values)
+        if values["step"] == step and "loss" in values:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "write", write_and_interrupt)
         train(job)
-    finally:
-        watcher.join()
 
 
 def test_too_many_rewinds_or_none_possible_end_the_run(poisoned_job: Callable[..., TrainingJob]) -> None:
