@@ -9,6 +9,7 @@ import dagster as dg
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, result
 from assets.live import LiveView
 from assets.mixture import source_weights
+from assets.showing import rounded
 from assets.training import LOOP, heldout_streams
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.recipe import Recipe
@@ -206,7 +207,7 @@ def fitted_power_law(build: Build) -> Report:
         f"{cheap_low:.0%} to {cheap_high:.0%} costs less than {found['regret']:.4f}",
         figures={name: value for name, value in found.items() if isinstance(value, (int, float, str))},
         tables={
-            "best agent ratio": found["optima"],
+            "best agent ratio": rounded(found["optima"]),
             **(
                 {"why no optimum is supported": [{"reason": reason} for reason in found["reasons"]]} if found["reasons"] else {}
             ),
