@@ -6,12 +6,12 @@ from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, artifact
 from hephaestus_dag.artifacts import Report
-from hephaestus_dag.evaluation.bfcl_environment import environment_fingerprint
+from hephaestus_dag.evaluation.bfcl.environment import environment_fingerprint
 from hephaestus_dag.recipe import Recipe
 
 GROUP = "evaluation"
 BENCHMARKS = "benchmarks"
-DRIVER = "hephaestus_dag.evaluation.bfcl_driver"
+DRIVER = "hephaestus_dag.evaluation.bfcl.driver"
 
 
 def checker_identity(recipe: Recipe) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def benchmark_identity(recipe: Recipe) -> dict[str, Any]:
 def benchmark_items(build: Build) -> Report:
     """All items of the benchmarks, which of them are asked, and the index that keeps them out of the training data."""
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
-    from hephaestus_dag.evaluation.bfcl import export_items
-    from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
-    from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts, export_multi_turn
+    from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
+    from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts, export_multi_turn
+    from hephaestus_dag.evaluation.bfcl.score import export_items
     from hephaestus_dag.evaluation.kept_out import kept_out_texts
 
     python = ensure_environment(build.cache / "bfcl")
@@ -87,9 +87,9 @@ def bfcl_scores(key: str, model: str) -> ArtifactAsset:
     )
     def scores(build: Build) -> Report:
         """BFCL, single turn, by the official checker: one row for each item, with reply, verdict and reason."""
-        from hephaestus_dag.evaluation.bfcl import evaluate_bfcl
-        from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
-        from hephaestus_dag.evaluation.generation import Generator
+        from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
+        from hephaestus_dag.evaluation.bfcl.score import evaluate_bfcl
+        from hephaestus_dag.evaluation.huggingface import Generator
 
         config = build.recipe.evaluation
         generator = Generator(build.input(model) / "model", build.device, batch_size=config.bfcl.batch_size)
@@ -114,7 +114,7 @@ def benchmark_loss(key: str, model: str) -> ArtifactAsset:
     def loss(build: Build) -> Report:
         """Bits per byte of BFCL's reference answers, and of held-out agent, code and text documents."""
         from hephaestus_dag.evaluation.benchmark_loss import evaluate_benchmark_loss
-        from hephaestus_dag.evaluation.generation import Generator
+        from hephaestus_dag.evaluation.huggingface import Generator
 
         config = build.recipe.evaluation
         generator = Generator(build.input(model) / "model", build.device, batch_size=config.benchmark_loss.batch_size)

@@ -252,7 +252,7 @@ def planted_check(build: Build) -> tuple[Check, list[dict[str, Any]]]:
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.curation.planted import NothingToPlantError, planted_truth
     from hephaestus_dag.documents import sample_texts
-    from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts
+    from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts
     from hephaestus_dag.evaluation.kept_out import kept_out_texts
 
     items = [*benchmark_texts(build.input("benchmark_items"))]

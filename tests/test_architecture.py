@@ -61,5 +61,5 @@ def test_workspace_and_project_name_the_same_module() -> None:
 
 
 def test_a_program_of_its_own_stays_free_of_the_project() -> None:
-    driver = imports_of(ROOT / "hephaestus_dag" / "evaluation" / "bfcl_driver.py")
+    driver = imports_of(ROOT / "hephaestus_dag" / "evaluation" / "bfcl" / "driver.py")
     assert not [name for name in driver if name.split(".")[0] in ("torch", "dagster", "assets", "resources")]

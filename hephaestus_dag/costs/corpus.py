@@ -7,7 +7,7 @@ Documents are those that the recipe's caps allow. Tokens of a document and bytes
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, unknown
 from hephaestus_dag.costs.architecture import find_architecture
 from hephaestus_dag.costs.book import Book, forward, unknown_shape
-from hephaestus_dag.evaluation.config import BFCL_CATEGORIES
+from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES
 from hephaestus_dag.mixture.config import Component
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import load_rubric

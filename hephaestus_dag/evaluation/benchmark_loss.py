@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hephaestus_dag.evaluation.bfcl import sampled_items
+from hephaestus_dag.evaluation.bfcl.score import sampled_items
 from hephaestus_dag.evaluation.config import BenchmarkLossConfig, EvaluationConfig
-from hephaestus_dag.evaluation.generation import Generator, Likelihood, Progress
+from hephaestus_dag.evaluation.huggingface import Generator
+from hephaestus_dag.evaluation.model import Likelihood, Progress
 from hephaestus_dag.evaluation.prompts import render_chat
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hephaestus_dag.evaluation.bfcl import export_items
-from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
+from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
+from hephaestus_dag.evaluation.bfcl.score import export_items
 from hephaestus_dag.evaluation.config import BfclConfig
 
 TEMPLATE = (

@@ -10,7 +10,7 @@ import torch
 
 from hephaestus_dag.evaluation.benchmark_loss import answer_rows, evaluate_benchmark_loss, heldout_rows
 from hephaestus_dag.evaluation.config import BenchmarkLossConfig, EvaluationConfig
-from hephaestus_dag.evaluation.generation import Generator
+from hephaestus_dag.evaluation.huggingface import Generator
 from hephaestus_dag.evaluation.prompts import render_chat
 
 DOCUMENTS = ["the weather in Oslo", "calls a function with its arguments, čeština", "never reached"]

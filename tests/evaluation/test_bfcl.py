@@ -5,10 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from hephaestus_dag.evaluation.bfcl import ItemReply, bfcl_benchmark, draw, evaluate_bfcl, export_items, score_replies
-from hephaestus_dag.evaluation.bfcl_environment import ensure_environment
-from hephaestus_dag.evaluation.bfcl_reference import render_answer
-from hephaestus_dag.evaluation.config import BFCL_CATEGORIES, BfclConfig, EvaluationConfig
+from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES, BfclConfig
+from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
+from hephaestus_dag.evaluation.bfcl.reference import render_answer
+from hephaestus_dag.evaluation.bfcl.score import ItemReply, bfcl_benchmark, draw, evaluate_bfcl, export_items, score_replies
+from hephaestus_dag.evaluation.config import EvaluationConfig
 
 # Items that no reply, or none of our rendering, satisfies: answers outside the schema, and Java arrays and maps whose quoted
 # strings the official converter does not unquote.
@@ -147,7 +148,7 @@ def test_group_weights_are_those_of_the_leaderboard():
 
 
 def test_a_model_is_scored_from_prompt_to_summary(tiny_model: Path, bfcl_python: Path, bfcl_items: Path, tmp_path: Path):
-    from hephaestus_dag.evaluation.generation import Generator
+    from hephaestus_dag.evaluation.huggingface import Generator
 
     config = EvaluationConfig(bfcl=BfclConfig(items_per_category=3, max_new_tokens=4, max_prompt_tokens=1_500))
     generator = Generator(tiny_model)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hephaestus_dag.evaluation.generation import Generator
+from hephaestus_dag.evaluation.huggingface import Generator
 from hephaestus_dag.evaluation.prompts import fold_system, prompt_sha, render_chat
 
 PROMPTS = [

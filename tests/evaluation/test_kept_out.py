@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
 from hephaestus_dag.documents import Document, document_batch
-from hephaestus_dag.evaluation.items import benchmark_functions, benchmark_texts, export_multi_turn, json_calls
+from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts, export_multi_turn, json_calls
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out, kept_out_texts
 
 FILLER = "some words that have nothing to do with any of it and are only here to be many " * 160

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hephaestus_dag.documents import Reject
-from hephaestus_dag.evaluation.bfcl_reference import MISSING, pick
+from hephaestus_dag.evaluation.bfcl.reference import MISSING, pick
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.dialogues.conversations import Conversation, read_conversations, role_of, text_of
 from hephaestus_dag.sources.dialogues.declared_tools import declared_tools

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from hephaestus_dag.curation.function_index import BenchmarkFunction
 from hephaestus_dag.documents import signature
-from hephaestus_dag.evaluation.bfcl import run_driver
+from hephaestus_dag.evaluation.bfcl.score import run_driver
 
 _FILES = ("items.parquet", "multi_turn.parquet")
 _COLUMNS = ("benchmark", "category", "item_id", "question", "functions", "reference")

@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hephaestus_dag.evaluation.bfcl_reference import render_answer
-from hephaestus_dag.evaluation.config import BFCL_CATEGORIES, BfclConfig, EvaluationConfig
+from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES, BfclConfig
+from hephaestus_dag.evaluation.bfcl.reference import render_answer
+from hephaestus_dag.evaluation.config import EvaluationConfig
 from hephaestus_dag.evaluation.prompts import prompt_sha
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 
-DRIVER = Path(__file__).with_name("bfcl_driver.py")
+DRIVER = Path(__file__).with_name("driver.py")
 ITEM_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("benchmark", "category", "item_id", "question", "prompt", "functions", "reference")]
     + [("sampled", pa.bool_())]
@@ -138,7 +139,7 @@ def evaluate_bfcl(
 ) -> dict[str, Any]:
     """Run the sampled items of ``items/items.parquet`` on a model and write a score folder (see ``scores``).
 
-    ``generator`` is a ``generation.Generator``; ``python`` comes from ``bfcl_environment``. Returns the summary with the time
+    ``generator`` is a ``generation.Generator``; ``python`` comes from ``environment``. Returns the summary with the time
     spent and the sandbox's protections, which are not written: they differ from run to run.
     """
     table = pq.read_table(items / "items.parquet")

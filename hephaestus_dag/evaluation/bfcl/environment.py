@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).with_name("bfcl_requirements.txt")
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def environment_fingerprint() -> str:

@@ -1,4 +1,4 @@
-"""The official BFCL checker behind a JSON-lines protocol, run by the Python of its own environment (``bfcl_environment``).
+"""The official BFCL checker behind a JSON-lines protocol, run by the Python of its own environment (``environment``).
 
 The first line of standard input is the request, one JSON object; the last line of standard output is
 ``{"done": <number of lines before it>, "protections": [...]}``.
@@ -59,8 +59,8 @@ def load_official() -> types.SimpleNamespace:
 
 
 def load_sandbox() -> types.ModuleType:
-    """Import the module beside this one without putting this folder on the search path: its names would shadow others."""
-    spec = importlib.util.spec_from_file_location("sandbox", Path(__file__).with_name("sandbox.py"))
+    """Import a module of the folder above without putting that folder on the search path: its names would shadow others."""
+    spec = importlib.util.spec_from_file_location("sandbox", Path(__file__).parents[1] / "sandbox.py")
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules["sandbox"] = importlib.util.module_from_spec(spec)

@@ -1,43 +1,18 @@
 """Greedy replies and log-likelihoods from a model folder, batched for speed without changing a result."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from hephaestus_dag.evaluation.model import Likelihood, Progress, Reply
 from hephaestus_dag.evaluation.prompts import ChatMessage, render_chat
-
-Progress = Callable[[int, int], None]
 
 MAX_LOGITS = 1 << 26
 """Most logits (sequences × positions × vocabulary) of one forward pass: 256 MiB in float32."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What a model answered."""
-
-    text: str
-    num_prompt_tokens: int
-    num_new_tokens: int
-    """Generated tokens before the end marker."""
-    seconds: float
-    """This reply's share of its batch."""
-    failure: str = ""
-    """Why there is no reply: the prompt did not fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """Log-likelihood of a target after its context; None when they do not fit together."""
-
-    sum_logprob: float | None
-    """Nats."""
-    num_target_tokens: int
 
 
 class Generator:
