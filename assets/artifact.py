@@ -279,7 +279,7 @@ def to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -> dg.A
         check_specs=check_specs(asset),
         pool=pool if asset.trains else None,
         op_tags={"dagster/priority": str(asset.priority)},
-        required_resource_keys={"store", "compute", "trainer"},
+        required_resource_keys={"store", "compute", "trainer", "database"},
         metadata={"recipe": lineage.recipe.name},
     )
     def compute(context) -> dg.MaterializeResult:

@@ -2,13 +2,14 @@
 
 import dagster as dg
 
-from assets import evaluation, mixture, quality, scaling_law, seed_corpus, training, web_retrieval
+from assets import benchmarks, evaluation, mixture, quality, scaling_law, seed_corpus, training, web_retrieval
 from assets.artifact import ArtifactAsset, Lineage, to_dagster
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.scored_models import scored_models, training_data
 from hephaestus_dag.variants import Variants
 
 FIXED = (
-    evaluation.benchmark_items,
+    benchmarks.benchmark_items,
     seed_corpus.tool_documentation,
     seed_corpus.function_calling_trajectories,
     seed_corpus.code_documents,
@@ -27,10 +28,10 @@ FIXED = (
 
 
 def variant_assets(recipe: Recipe) -> list[ArtifactAsset]:
-    """Return the mixtures, checkpoints and scores of all variants, and the report over them."""
+    """Return the mixtures, checkpoints and scores of all variants, and the report over them and over the endpoints."""
     variants = Variants(recipe)
     fitted = recipe.mixture.agent_ratio == "fitted"
-    scores = {name: [f"{name}/bfcl_scores", f"{name}/benchmark_loss"] for name in variants.paths}
+    models = [*scored_models(recipe, variants)]
     return [
         *(mixture.tokenized_web(key, documents) for key, documents in variants.webs.items()),
         *(mixture.mixed_corpus(key, store, fitted) for key, store in variants.mixed.values()),
@@ -39,9 +40,10 @@ def variant_assets(recipe: Recipe) -> list[ArtifactAsset]:
             for web, key in variants.seed.items()
         ),
         *(training.stage_checkpoint(c.key, c.stage, c.start, c.mixture, list(c.stores)) for c in variants.checkpoints),
-        *(evaluation.bfcl_scores(bfcl, variants.model(name)) for name, (bfcl, _) in scores.items()),
-        *(evaluation.benchmark_loss(loss, variants.model(name)) for name, (_, loss) in scores.items()),
-        evaluation.benchmark_report(scores),
+        benchmarks.benchmark_matches(["seed_corpus", *variants.webs.values()]),
+        *(evaluation.SCORES[key.partition("/")[2]](model) for model in models for key in model.scores),
+        *(evaluation.benchmark_overlap(name, *training_data(recipe, path)) for name, path in variants.paths.items()),
+        evaluation.benchmark_report(models),
     ]
 
 

@@ -252,12 +252,11 @@ def planted_check(build: Build) -> tuple[Check, list[dict[str, Any]]]:
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.curation.planted import NothingToPlantError, planted_truth
     from hephaestus_dag.documents import sample_texts
-    from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts
-    from hephaestus_dag.evaluation.kept_out import kept_out_texts
+    from hephaestus_dag.evaluation.benchmarks import item_texts
+    from hephaestus_dag.evaluation.bfcl.items import benchmark_functions
 
-    items = [*benchmark_texts(build.input("benchmark_items"))]
+    items = [*item_texts(build.input("benchmark_items"), build.recipe.evaluation)]
     items += [(each.item_id, each.text) for each in benchmark_functions(build.input("benchmark_items"))]
-    items += [item for each in build.recipe.evaluation.kept_out for item in kept_out_texts(each)]
     index = BenchmarkIndex.load(build.input("benchmark_items") / "index")
     rule = build.recipe.seed_corpus.curation
     try:

@@ -1,4 +1,4 @@
-"""Any server that speaks the OpenAI chat protocol, asked at temperature 0, several requests at a time.
+"""Any server that speaks the OpenAI protocol, several requests at a time; annotators ask it at temperature 0.
 
 What may pass is tried again: a rate limit, a server error, a lost or slow connection, an answer that is no chat completion.
 The key comes from the environment alone and is cut out of whatever the server sends back.
@@ -8,15 +8,15 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from hephaestus_dag.language_model import Reply, Tokens
-from hephaestus_dag.quality.config import AnnotatorConfig
 
 CHARACTERS_PER_TOKEN = 4
 LONGEST_WAIT = 60.0
@@ -28,13 +28,60 @@ REFUSALS = ("content_filter", "content_policy", "moderation")
 """Words by which a server says, with status 400 or 403, that it will not read this very text."""
 
 
-class ChatServer:
-    """A chat server and the model that it serves."""
+class ServerConfig(Protocol):
+    """What is known of a server; `AnnotatorConfig` and `EndpointConfig` say what each means."""
 
-    def __init__(self, config: AnnotatorConfig) -> None:
+    @property
+    def model(self) -> str:
+        """The server's name for the model."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL, up to and including /v1."""
+        ...
+
+    @property
+    def api_key_env(self) -> str:
+        """Name of the environment variable with the key; empty sends none."""
+        ...
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Seconds to wait for one answer."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """Further attempts after what may pass."""
+        ...
+
+    @property
+    def backoff_seconds(self) -> float:
+        """Seconds before the first retry, doubled for each further one."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """Requests under way at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent to a path below the endpoint, and how the answer is read: None when it is not one."""
+
+    path: str
+    body: dict[str, Any]
+    read: Callable[[str], Reply | None]
+
+
+class ChatServer:
+    """A server and the model that it serves."""
+
+    def __init__(self, config: ServerConfig) -> None:
         self.config = config
-        self.identity: dict[str, Any] = {"kind": config.kind, "model": config.model}
-        self.url = config.endpoint.rstrip("/") + "/chat/completions"
+        self.identity: dict[str, Any] = {"kind": "openai", "model": config.model}
         self._key = _read_key(config.api_key_env)
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[Reply]:
@@ -43,14 +90,18 @@ class ChatServer:
         return [found[number] for number in range(len(prompts))]
 
     def replies(self, prompts: Iterable[str], max_tokens: int) -> Iterator[tuple[int, Reply]]:
-        """Yield (number of the prompt, reply) as the replies arrive; a prompt is drawn when a request is free for it.
+        """Yield (number of the prompt, reply) as the replies arrive. Draws and raises like :meth:`answers`."""
+        yield from self.answers(self._question(prompt, max_tokens) for prompt in prompts)
+
+    def answers(self, requests: Iterable[Request]) -> Iterator[tuple[int, Reply]]:
+        """Yield (number of the request, answer) as the answers arrive; a request is drawn when one more may be under way.
 
         Raises PermissionError or LookupError, after the requests under way, when the server refuses the key or does not know
         the model or address: no prompt could succeed then.
         """
         import httpx
 
-        numbered, under_way = enumerate(prompts), dict[Future[Reply], int]()
+        numbered, under_way = enumerate(requests), dict[Future[Reply], int]()
         stopping, failure = threading.Event(), None
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx.Limits(max_connections=self.config.concurrency)
@@ -61,8 +112,8 @@ class ChatServer:
             try:
                 while True:
                     free = 0 if failure else self.config.concurrency - len(under_way)
-                    for number, prompt in islice(numbered, free):
-                        under_way[pool.submit(self._ask, client, prompt, max_tokens, stopping)] = number
+                    for number, request in islice(numbered, free):
+                        under_way[pool.submit(self._ask, client, request, stopping)] = number
                     if not under_way:
                         break
                     for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -79,27 +130,30 @@ class ChatServer:
         if failure:
             raise failure
 
-    def _ask(self, client: Any, prompt: str, max_tokens: int, stopping: threading.Event) -> Reply:
+    def _question(self, prompt: str, max_tokens: int) -> Request:
+        message = [{"role": "user", "content": prompt}]
+        body = {"model": self.config.model, "temperature": 0, "max_tokens": max_tokens, "messages": message}
+        return Request("/chat/completions", body, lambda answer: read_completion(answer, prompt))
+
+    def _ask(self, client: Any, request: Request, stopping: threading.Event) -> Reply:
         """Ask until there is an answer, or the attempts are used up."""
         import httpx
 
-        message = [{"role": "user", "content": prompt}]
-        request = {"model": self.config.model, "temperature": 0, "max_tokens": max_tokens, "messages": message}
-        problem = ""
+        url, problem = self.config.endpoint.rstrip("/") + request.path, ""
         for attempt in range(self.config.retries + 1):
             delay = self.config.backoff_seconds * 2 ** min(attempt, 16)
             try:
-                response = client.post(self.url, json=request)
+                response = client.post(url, json=request.body)
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {self._without_key(str(error))}"
             else:
                 status, body = response.status_code, self._without_key(response.text)
-                if status == 200 and (reply := read_completion(body, prompt)):
+                if status == 200 and (reply := request.read(body)):
                     return reply
                 problem = f"HTTP {status}: {body[:LONGEST_RAW]}"
                 if status in (400, 403) and any(word in body for word in REFUSALS):
-                    return Reply(problem, "refused", tokens=Tokens(count_tokens(prompt), 0))
-                self._raise_if_all_fail(status)
+                    return Reply(problem, "refused", tokens=Tokens(count_tokens(words(request.body)), 0))
+                self._raise_if_all_fail(url, status)
                 if status != 200 and status not in MAY_PASS and status < 500:
                     break
                 delay = max(delay, retry_after(response.headers.get("Retry-After", "")))
@@ -107,27 +161,32 @@ class ChatServer:
                 break
         return Reply(problem, "error")
 
-    def _raise_if_all_fail(self, status: int) -> None:
+    def _raise_if_all_fail(self, url: str, status: int) -> None:
         """Raise for an answer that every request would get."""
         if status in (401, 403):
             variable = self.config.api_key_env or "no variable"
-            raise PermissionError(f"{self.url} answered {status}: check the key; api_key_env names {variable}")
+            raise PermissionError(f"{url} answered {status}: check the key; api_key_env names {variable}")
         if status == 402:
-            raise PermissionError(f"{self.url} answered 402: the account has no credit left")
+            raise PermissionError(f"{url} answered 402: the account has no credit left")
         if status == 404:
             model = self.config.model
-            raise LookupError(f"{self.url} answered 404: check endpoint, and that the server has a model named {model!r}")
+            raise LookupError(f"{url} answered 404: check endpoint, and that the server has a model named {model!r}")
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
 
 
+def words(body: dict[str, Any]) -> str:
+    """Return the text that a request asks a model to read."""
+    return body["prompt"] if "prompt" in body else "\n".join(message["content"] for message in body["messages"])
+
+
 def read_completion(body: str, prompt: str) -> Reply | None:
-    """Return what a chat completion says; None when a body is no chat completion."""
+    """Return what a completion says, of a chat or of a text; None when a body is neither."""
     try:
         completion = json.loads(body)
         choice = completion["choices"][0]
-        message, finish = choice["message"], choice.get("finish_reason")
+        message, finish = choice["message"] if "message" in choice else {"content": choice["text"]}, choice.get("finish_reason")
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

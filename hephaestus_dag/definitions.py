@@ -9,6 +9,7 @@ from hephaestus_dag import automation
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import load_recipe
 from resources.compute import LocalPool
+from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher, TorchrunLauncher
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
@@ -28,6 +29,7 @@ def definitions(recipe: Recipe) -> dg.Definitions:
         resources={
             "store": ArtifactStore(),
             "compute": LocalPool(num_workers=execution.workers),
+            "database": DatabaseServer(**execution.database.model_dump()),
             "trainer": DeepSpeedTrainer(launcher=launcher, **execution.launcher.model_dump()),
         },
         jobs=automation.jobs(execution),

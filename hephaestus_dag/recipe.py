@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from hephaestus_dag.config import OTHER, Config
 from hephaestus_dag.curation.config import CurationConfig
 from hephaestus_dag.documents import DOMAINS
+from hephaestus_dag.evaluation.agentbench.config import DatabaseServerConfig
 from hephaestus_dag.evaluation.config import EvaluationConfig
 from hephaestus_dag.mixture.config import Component, InstructionConfig, MixtureConfig, TokenizerConfig, TokenStoreConfig
 from hephaestus_dag.quality.config import AnnotationConfig, ClassifierConfig, FilterConfig
@@ -171,6 +172,7 @@ class ExecutionConfig(Config):
         ge=0, description="CPU threads of a data step's models; 0: the library's choice. One each when steps share the cores"
     )
     launcher: LauncherConfig = Field(description="Processes, GPUs and threads of a training job")
+    database: DatabaseServerConfig = Field(default=DatabaseServerConfig(), description="Server of AgentBench's DB task")
     weekly_retrieval: str = Field(description="Cron expression of the schedule that re-runs retrieval")
     web_sensor_seconds: int = Field(
         default=300, ge=1, description="Seconds between two looks of the sensor at the web sources, at least"

@@ -20,6 +20,7 @@ from hephaestus_dag.console import STOPPED, main
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
 from resources.compute import LocalPool
+from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
@@ -106,6 +107,7 @@ class Run:
             resources={
                 "store": ArtifactStore(root=str(self.folder / "store")),
                 "compute": LocalPool(num_workers=1),
+                "database": DatabaseServer(),
                 "trainer": DeepSpeedTrainer(launcher=LocalLauncher()),
             },
             raise_on_error=False,

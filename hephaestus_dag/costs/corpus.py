@@ -7,10 +7,11 @@ Documents are those that the recipe's caps allow. Tokens of a document and bytes
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, unknown
 from hephaestus_dag.costs.architecture import find_architecture
 from hephaestus_dag.costs.book import Book, forward, unknown_shape
-from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES
+from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES, MULTI_TURN
 from hephaestus_dag.mixture.config import Component
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import load_rubric
+from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.retrieval.index import choose_kind
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.variants import Variants
@@ -35,7 +36,8 @@ ASSUMPTIONS = [
     "generation at the stated utilisation, which decoding does not reach",
     "curation, the quality filter's threshold and the packing of examples remove an unknown part: upper bounds",
 ]
-BFCL_ITEMS = dict(zip(BFCL_CATEGORIES, (400, 100, 50, 200, 200, 200, 240, 258, 1_053, 16, 24, 884, 16), strict=True))
+_COUNTS = (400, 100, 50, 200, 200, 200, 240, 258, 1_053, 16, 24, 884, 16, 200, 200, 200, 200)
+BFCL_ITEMS: dict[str, int] = dict(zip(BFCL_CATEGORIES, _COUNTS, strict=True))
 """Items of the official release by category."""
 
 
@@ -53,6 +55,14 @@ def _benchmarks(book: Book) -> None:
     items = Amount(float(sum(BFCL_ITEMS[name] for name in book.recipe.evaluation.bfcl.categories)))
     disk = unknown("the index holds what the kept-out benchmarks hold")
     book.add("benchmark_items", "benchmarks", documents=items, disk=disk)
+    book.add("benchmark_matches", "benchmarks", disk=at_most(1e8), note="on the CPU")
+
+
+def num_answers(recipe: Recipe, per_category: int | None) -> int:
+    """Return how many reference answers of BFCL are scored: irrelevance, relevance and conversations have none."""
+    categories = [name for name in recipe.evaluation.bfcl.categories if name not in MULTI_TURN]
+    answered = (BFCL_ITEMS[category] for category in categories if "relevance" not in category)
+    return sum(min(count, per_category or count) for count in answered)
 
 
 def capped(sources: tuple[SourceConfig, ...]) -> Amount:

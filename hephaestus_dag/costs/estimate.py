@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hephaestus_dag.costs import corpus, jobs
+from hephaestus_dag.costs import corpus, evaluation, jobs
 from hephaestus_dag.costs.amount import Amount, total
 from hephaestus_dag.costs.book import Book, Cost
 from hephaestus_dag.costs.gpus import Gpu
@@ -96,12 +96,10 @@ def estimate(
         raise ValueError(f"mfu {utilisation:g} is a share of the GPU's peak: give a number above 0 and up to 1")
     variants = Variants(recipe)
     book = Book(recipe, {})
-    corpus.corpus_costs(book, variants)
-    trained = jobs.job_costs(book, variants)
+    trained = _enter_all(book, variants)
     if store and (found := measured_artifacts(store, recipe, book.costs)):
         book = Book(recipe, found)
-        corpus.corpus_costs(book, variants)
-        trained = jobs.job_costs(book, variants)
+        trained = _enter_all(book, variants)
     costs = {cost.key: cost for group in GROUPS for cost in book.costs.values() if cost.group == group}
     return Estimate(
         recipe=recipe,
@@ -158,7 +156,15 @@ def _memory(recipe: Recipe, trained: list[Job], gpu: Gpu) -> list[Memory]:
     return list(found.values())
 
 
+def _enter_all(book: Book, variants: Variants) -> list[Job]:
+    """Enter every asset, and return the training jobs."""
+    corpus.corpus_costs(book, variants)
+    trained = jobs.job_costs(book, variants)
+    evaluation.evaluation_costs(book, variants)
+    return trained
+
+
 def assumptions(found: Estimate) -> list[str]:
     """Return what the estimate rests on."""
     used = f"{found.gpu.name}: {found.gpu.peak / 1e12:,.0f} TFLOP/s of dense bfloat16 at {found.utilisation:.0%} utilisation"
-    return [used, *corpus.ASSUMPTIONS, *jobs.ASSUMPTIONS]
+    return [used, *corpus.ASSUMPTIONS, *jobs.ASSUMPTIONS, *evaluation.ASSUMPTIONS]

@@ -1,24 +1,21 @@
-"""Costs of what runs on GPUs for long: proxy runs, the backbone, the stages, and the evaluation of every variant."""
+"""Costs of what runs on GPUs for long: proxy runs, the backbone and the stages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most
+from hephaestus_dag.costs.amount import Amount, at_most
 from hephaestus_dag.costs.architecture import Architecture, find_architecture
 from hephaestus_dag.costs.book import Book, shape_or_reason, unknown_shape
-from hephaestus_dag.costs.corpus import BFCL_ITEMS, packed_sequences
+from hephaestus_dag.costs.corpus import num_answers, packed_sequences
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scaling.sweep import Cell, plan_starts, plan_sweep, steps_once
 from hephaestus_dag.training.config import TrainingConfig
 from hephaestus_dag.variants import Variants
 
-PROMPT_TOKENS = 1_250
-REPLY_TOKENS = 20
 STATE_BYTES = 12
 CHECKPOINTS = 3
 PROXIES = ("proxy_backbones/", "proxy_runs/")
 ASSUMPTIONS = [
-    f"a question of BFCL: {PROMPT_TOKENS:,} tokens, its answer {REPLY_TOKENS}: means over all items, 4 characters a token",
     f"a checkpoint: {STATE_BYTES} bytes a parameter (float32 weight and two moments); two are kept while a third is written",
     "training: 6 N + 12 L d T FLOP per token, N without the input embedding",
     "token budgets of a proxy are branches of one run: the steps that they share are counted once",
@@ -138,21 +135,15 @@ def _proxy_jobs(book: Book) -> Iterator[Job]:
             sequences=Amount(float(steps_once(branches) * cell.global_batch_sequences)),
             sequence_length=length,
             branches=len(branches),
-            answers=_answers(recipe, sweep.benchmark_items) if sweep.benchmark_items else 0,
+            answers=num_answers(recipe, sweep.benchmark_items) if sweep.benchmark_items else 0,
         )
 
     yield from (job("proxy_backbones", cell) for cell in plan_starts(sweep))
     yield from (job("proxy_runs", cell) for cell in plan_sweep(sweep))
 
 
-def _answers(recipe: Recipe, per_category: int | None) -> int:
-    """Return how many reference answers are scored: irrelevance and relevance have none."""
-    answered = (BFCL_ITEMS[category] for category in recipe.evaluation.bfcl.categories if "relevance" not in category)
-    return sum(min(count, per_category or count) for count in answered)
-
-
 def job_costs(book: Book, variants: Variants) -> list[Job]:
-    """Enter the assets of the groups scaling_law, training and evaluation; return the training jobs."""
+    """Enter the assets of the groups scaling_law and training; return the training jobs."""
     jobs = training_jobs(book, variants)
     for job in jobs:
         if job.key.startswith(PROXIES):
@@ -167,7 +158,6 @@ def job_costs(book: Book, variants: Variants) -> list[Job]:
     for job in jobs:
         if not job.key.startswith(PROXIES):
             _enter(book, job, "training")
-    _evaluation(book, variants)
     return jobs
 
 
@@ -184,28 +174,3 @@ def _enter(book: Book, job: Job, group: str) -> None:
         scratch=job.checkpoints,
         note=note,
     )
-
-
-def _evaluation(book: Book, variants: Variants) -> None:
-    config, group = book.recipe.evaluation, "evaluation"
-    name, model = backbone_architecture(book.recipe, book.vocabulary)
-    counts = {category: BFCL_ITEMS[category] for category in config.bfcl.categories}
-    asked = sum(min(count, config.bfcl.items_per_category or count) for count in counts.values())
-    scored = _answers(book.recipe, config.benchmark_loss.items_per_category)
-    reply = at_most(config.bfcl.max_new_tokens) + about(PROMPT_TOKENS)
-    loss_tokens = about(scored * (PROMPT_TOKENS + REPLY_TOKENS)) + at_most(3 * config.benchmark_loss.heldout_tokens)
-    for variant in variants.paths:
-        for kind, documents, tokens, length in (
-            ("bfcl_scores", asked, reply * asked, PROMPT_TOKENS + config.bfcl.max_new_tokens),
-            ("benchmark_loss", scored, loss_tokens, config.benchmark_loss.max_tokens),
-        ):
-            per_token = Amount(model.forward_flops(length)) if model else unknown_shape(name)
-            book.add(
-                f"{variant}/{kind}",
-                group,
-                documents=Amount(float(documents)),
-                tokens=tokens,
-                inference=tokens * per_token,
-                disk=at_most(documents * 2_000),
-            )
-    book.add("benchmark_report", group, disk=at_most(5e6), inference=NOTHING, note="on the CPU")

@@ -1,20 +1,24 @@
 """What is evaluated, on how many items, and with which limits."""
 
 import math
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from hephaestus_dag.config import Config
+from hephaestus_dag.evaluation.agentbench.config import AgentBenchConfig
 from hephaestus_dag.evaluation.bfcl.config import BfclConfig
+from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
+from hephaestus_dag.evaluation.general.config import Gsm8kConfig, HumanEvalConfig, MmluConfig
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig
+from hephaestus_dag.evaluation.overlap import OverlapConfig
 
 
 class BenchmarkLossConfig(Config):
     """Bits per byte of reference answers and of held-out documents."""
 
     items_per_category: int | None = Field(
-        default=None, ge=1, description="BFCL reference answers scored in each category that has answers; null: all of them"
+        default=None, ge=1, description="reference answers scored in each category of a benchmark; null: all of them"
     )
     heldout_tokens: int = Field(
         default=100_000,
@@ -26,15 +30,30 @@ class BenchmarkLossConfig(Config):
         ge=2,
         description="longest sequence in tokens; longer answers are left out and counted, documents are cut into windows",
     )
-    batch_size: int = Field(default=16, ge=1, description="sequences scored together")
     seed: int = Field(default=0, description="seed of the draw of reference answers")
 
 
 class EvaluationConfig(Config):
     """Everything that is measured of each variant."""
 
+    prompt_format: Literal["auto", "chat", "few_shot"] = Field(
+        default="auto",
+        description="chat template, or worked examples as plain text for base models; auto: the template where there is one",
+    )
+    batch_size: int = Field(default=16, ge=1, description="most sequences that are worked on together")
+    batch_tokens: int = Field(
+        default=16_384, ge=256, description="most tokens of the sequences that are worked on together, padding included"
+    )
     bfcl: BfclConfig = Field(default=BfclConfig(), description="function calling")
+    agentbench: AgentBenchConfig = Field(default=AgentBenchConfig(), description="agents in environments")
+    mmlu: MmluConfig = Field(default=MmluConfig(), description="general knowledge, multiple choice")
+    gsm8k: Gsm8kConfig = Field(default=Gsm8kConfig(), description="grade-school arithmetic")
+    human_eval: HumanEvalConfig = Field(default=HumanEvalConfig(), description="Python functions")
     benchmark_loss: BenchmarkLossConfig = Field(default=BenchmarkLossConfig(), description="loss on answers and documents")
+    overlap: OverlapConfig = Field(default=OverlapConfig(), description="when an item counts as seen in training")
+    endpoints: dict[str, EndpointConfig] = Field(
+        default={}, description="models behind OpenAI-compatible servers that stand beside the variants, by name"
+    )
     kept_out: tuple[KeptOutConfig, ...] = Field(
         default=(), description="benchmarks that are not run, but whose items must not be in the training data"
     )

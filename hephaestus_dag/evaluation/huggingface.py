@@ -1,40 +1,69 @@
-"""Greedy replies and log-likelihoods from a model folder, batched for speed without changing a result."""
+"""A causal language model in a Hugging Face folder."""
 
-import time
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hephaestus_dag.evaluation.model import Likelihood, Progress, Reply
-from hephaestus_dag.evaluation.prompts import ChatMessage, render_chat
+from hephaestus_dag.evaluation.decoding import Decoder
+from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
+from hephaestus_dag.evaluation.huggingface_identity import NumberFormat, PromptChoice, huggingface_identity
+from hephaestus_dag.evaluation.model import Likelihood, Prompt, Reply
+from hephaestus_dag.evaluation.prompts import STOPS, PromptFormat, cut, render_chat, render_transcript
+from hephaestus_dag.evaluation.shared_prefixes import Tokens
+from hephaestus_dag.evaluation.streaming import StreamingModel, in_order
 
-MAX_LOGITS = 1 << 26
-"""Most logits (sequences × positions × vocabulary) of one forward pass: 256 MiB in float32."""
 
-
-class Generator:
+class HuggingFaceModel(StreamingModel):
     """A causal language model in a Hugging Face folder with its tokenizer.
 
     ``context_length`` bounds prompt plus reply; a prompt that leaves no room for ``max_new_tokens`` fails, and is never cut.
+    Numbers are bfloat16 on an accelerator and float32 on a CPU, unless ``dtype`` says otherwise. ``examples`` stand before
+    each conversation when the prompt format is few_shot; plain text is continued as it stands.
     """
 
     def __init__(
-        self, model_folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, batch_size: int = 16
+        self,
+        model_folder: Path,
+        source: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+        dtype: NumberFormat = "auto",
+        prompt_format: PromptChoice = "auto",
+        examples: Sequence[Conversation] = QUESTIONS,
+        batch_size: int = 16,
+        batch_tokens: int = 16_384,
     ) -> None:
+        self._identity = huggingface_identity(model_folder, source, device, dtype, prompt_format, examples)
+        self.prompt_format: PromptFormat = self._identity["prompt_format"]
+        self.examples = examples
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            model_folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            model_folder,
+            dtype=getattr(torch, self._identity["dtype"]),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
         self.model = model.to(device).eval()
-        self.device = device
-        self.batch_size = batch_size
         self.vocab_size: int = self.model.config.vocab_size
         self.context_length: int = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
         self.end_ids = self._end_ids()
-        self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
+        pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
+        self.decoder = Decoder(self.model, pad_id, batch_size, batch_tokens)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The weights, the prompt format and the number format."""
+        return self._identity
+
+    @property
+    def start_id(self) -> int:
+        """Token that stands before the first token of a text."""
+        return self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.end_ids[0]
 
     def _end_ids(self) -> list[int]:
         """Return every token id that ends a reply."""
@@ -46,127 +75,98 @@ class Generator:
             raise ValueError(f"{self.model.name_or_path}: neither the tokenizer nor the model names an end token (eos_token)")
         return sorted(ids)
 
-    @torch.inference_mode()
-    def generate(
-        self,
-        prompts: Sequence[Sequence[ChatMessage]],
-        max_new_tokens: int,
-        max_prompt_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> list[Reply]:
-        """Return the greedy reply to each prompt, in order.
+    def replies(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, max_prompt_tokens: int | None = None, stop: Sequence[str] = ()
+    ) -> Iterator[tuple[int, Reply]]:
+        """Yield (number of the prompt, greedy reply) as the replies end.
 
-        Prompts of similar length share a batch, padded on the left. A prompt of more than ``max_prompt_tokens``, or one that
-        leaves less than ``max_new_tokens`` of the context, becomes a failed reply.
+        A prompt of more than ``max_prompt_tokens``, or one that leaves less than ``max_new_tokens`` of the context, becomes a
+        failed reply.
         """
         limit = min(self.context_length - max_new_tokens, max_prompt_tokens or 1 << 30)
-        texts = [render_chat(self.tokenizer, messages) for messages in prompts]
-        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        replies: dict[int, Reply] = {}
-        for index, row in enumerate(ids):
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        for number, row in enumerate(ids):
             if len(row) > limit:
                 failure = f"prompt too long: {len(row)} tokens, room for {max(limit, 0)}"
-                replies[index] = Reply(text="", num_prompt_tokens=len(row), num_new_tokens=0, seconds=0.0, failure=failure)
-        rest = sorted((i for i in range(len(ids)) if i not in replies), key=lambda i: (len(ids[i]), i))
-        settings = GenerationConfig(
-            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=self.end_ids, pad_token_id=self.pad_id
-        )
-        for start in range(0, len(rest), self.batch_size):
-            batch = rest[start : start + self.batch_size]
-            began = time.perf_counter()
-            tokens, mask = self._pad([ids[i] for i in batch])
-            output = self.model.generate(input_ids=tokens, attention_mask=mask, generation_config=settings)
-            new = output[:, tokens.shape[1] :].tolist()
-            seconds = (time.perf_counter() - began) / len(batch)
-            for index, row in zip(batch, new, strict=True):
-                kept = self._until_end(row)
-                text = self.tokenizer.decode(kept, skip_special_tokens=True)
-                replies[index] = Reply(text=text, num_prompt_tokens=len(ids[index]), num_new_tokens=len(kept), seconds=seconds)
-            if progress:
-                progress(len(replies), len(ids))
-        return [replies[i] for i in range(len(ids))]
+                yield number, Reply(text="", num_prompt_tokens=len(row), num_new_tokens=0, seconds=0.0, failure=failure)
+        fitting = [number for number, row in enumerate(ids) if len(row) <= limit]
+        stops = (*stop, *(STOPS if self.prompt_format == "few_shot" else ()))
+        found = self.decoder.decode([ids[number] for number in fitting], max_new_tokens, lambda new: self._ended(new, stops))
+        for place, new, seconds in found:
+            number = fitting[place]
+            kept = new[:-1] if new[-1] in self.end_ids else new
+            text = cut(self._text(kept), stops)
+            prompt_length = len(ids[number])
+            yield number, Reply(text=text, num_prompt_tokens=prompt_length, num_new_tokens=len(kept), seconds=seconds)
 
-    def loglikelihood(
-        self, pairs: Sequence[tuple[str, str]], max_tokens: int | None = None, progress: Progress | None = None
-    ) -> list[Likelihood]:
-        """Return the log-likelihood of each target text after its context text, in order.
+    def likelihoods(
+        self, pairs: Sequence[tuple[Prompt, str]], max_tokens: int | None = None
+    ) -> Iterator[tuple[int, Likelihood]]:
+        """Yield (number of the pair, log-likelihood).
 
-        Both are tokenised on their own, as in generation, where the reply starts with a new token. Without a context, the
+        The reply to a conversation starts with a new token, as in generation. Plain text is tokenised together with its target
+        and divided where the text alone would end, blanks at its end going to the target, as in lm-eval 0.4. Without text, the
         first token follows the tokenizer's start (or else end) marker. Pairs of more than ``max_tokens`` or than the model's
         context have none.
         """
-        encode = self.tokenizer
-        ids = [
-            (
-                encode(context, add_special_tokens=False)["input_ids"] or [self.start_id],
-                encode(target, add_special_tokens=False)["input_ids"],
-            )
-            for context, target in pairs
-        ]
-        return self.token_loglikelihood(ids, max_tokens, progress)
+        encoded: dict[str, np.ndarray] = {}
+        yield from self.token_likelihoods([self._pair_ids(prompt, target, encoded) for prompt, target in pairs], max_tokens)
 
-    @property
-    def start_id(self) -> int:
-        """Token that stands before the first token of a text."""
-        return self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.end_ids[0]
-
-    @torch.inference_mode()
-    def token_loglikelihood(
-        self,
-        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-    ) -> list[Likelihood]:
-        """Return the log-likelihood of each target's tokens after its context's tokens (at least one), in order."""
+    def token_likelihoods(
+        self, pairs: Sequence[tuple[Tokens, Tokens]], max_tokens: int | None = None
+    ) -> Iterator[tuple[int, Likelihood]]:
+        """Yield (number of the pair, log-likelihood of its target's tokens after its context's, of which there is one)."""
         limit = min(self.context_length, max_tokens or 1 << 30)
-        results = {i: Likelihood(None, len(t)) for i, (c, t) in enumerate(pairs) if len(c) + len(t) > limit}
-        results |= {i: Likelihood(0.0, 0) for i, (_, t) in enumerate(pairs) if not t}
-        rest = sorted(
-            (i for i in range(len(pairs)) if i not in results), key=lambda i: (len(pairs[i][0]) + len(pairs[i][1]), i)
-        )
-        for batch in self._logit_batches(rest, pairs):
-            rows = [[*pairs[i][0], *pairs[i][1]][:-1] for i in batch]
-            width = max(len(pairs[i][1]) for i in batch)
-            tokens, mask = self._pad(rows)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            # Targets end at the right edge, thanks to the padding on the left: only their positions need logits.
-            logits = self.model(
-                input_ids=tokens, attention_mask=mask, position_ids=positions, logits_to_keep=width, use_cache=False
-            ).logits
-            logprobs = logits.float().log_softmax(-1).cpu()
-            for row, index in zip(logprobs, batch, strict=True):
-                target = torch.tensor(pairs[index][1])
-                chosen = row[width - len(target) :].gather(1, target[:, None])
-                results[index] = Likelihood(float(chosen.double().sum()), len(target))
-            if progress:
-                progress(len(results), len(pairs))
-        return [results[i] for i in range(len(pairs))]
+        fitting = []
+        for number, (context, target) in enumerate(pairs):
+            if len(context) + len(target) > limit:
+                yield number, Likelihood(None, len(target))
+            elif len(target) == 0:
+                yield number, Likelihood(0.0, 0)
+            else:
+                fitting.append(number)
+        for place, nats in self.decoder.logprobs([pairs[number] for number in fitting]):
+            yield fitting[place], Likelihood(nats, len(pairs[fitting[place]][1]))
 
-    def _logit_batches(self, order: Sequence[int], pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Iterator[list[int]]:
-        """Yield batches of at most ``batch_size`` rows and, if more than one row, at most ``MAX_LOGITS`` logits."""
-        batch: list[int] = []
-        width = 0
-        for index in order:
-            wider = max(width, len(pairs[index][1]))
-            if batch and (len(batch) == self.batch_size or (len(batch) + 1) * wider * self.vocab_size > MAX_LOGITS):
-                yield batch
-                batch, wider = [], len(pairs[index][1])
-            batch.append(index)
-            width = wider
-        if batch:
-            yield batch
+    def token_loglikelihood(self, pairs: Sequence[tuple[Tokens, Tokens]], max_tokens: int | None = None) -> list[Likelihood]:
+        """Return the log-likelihood of each target's tokens after its context's tokens (at least one), in order."""
+        return in_order(self.token_likelihoods(pairs, max_tokens), len(pairs))
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return rows padded on the left and their attention mask, both int64 [rows, longest]."""
-        longest = max(len(row) for row in rows)
-        tokens = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
-        mask = torch.zeros_like(tokens)
-        for i, row in enumerate(rows):
-            tokens[i, longest - len(row) :] = torch.tensor(row)
-            mask[i, longest - len(row) :] = 1
-        return tokens.to(self.device), mask.to(self.device)
+    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Return the tokens of a prompt, at least one."""
+        if isinstance(prompt, str):
+            return self._plain_ids(prompt)
+        if self.prompt_format == "few_shot":
+            return self._plain_ids(render_transcript(prompt, self.examples))
+        return self.tokenizer(render_chat(self.tokenizer, prompt), add_special_tokens=False)["input_ids"]
 
-    def _until_end(self, row: Sequence[int]) -> list[int]:
-        """Return the tokens before the first end marker."""
-        ends = (position for position, token in enumerate(row) if token in self.end_ids)
-        return list(row[: next(ends, len(row))])
+    def _plain_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text as the tokenizer begins one: with a start marker, where the model wants it."""
+        return self.tokenizer(text)["input_ids"] or [self.start_id]
+
+    def _pair_ids(self, prompt: Prompt, target: str, encoded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of a prompt and its target; ``encoded`` remembers prompts, which often repeat."""
+        if not isinstance(prompt, str):
+            key, joint = json.dumps(list(prompt)), False
+        else:
+            key = prompt.rstrip()
+            target, joint = prompt[len(key) :] + target, bool(key)
+        if key not in encoded:
+            encoded[key] = np.array(self._prompt_ids(key if isinstance(prompt, str) else prompt), np.int64)
+        before = encoded[key]
+        if joint:
+            after = self._plain_ids(key + target)[len(before) :]
+        else:
+            after = self.tokenizer(target, add_special_tokens=False)["input_ids"]
+        return before, np.array(after, np.int64)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _ended(self, new: list[int], stops: Sequence[str]) -> bool:
+        """Tell whether a reply ends with its newest token. A stop of n bytes lies within its last n tokens."""
+        if new[-1] in self.end_ids:
+            return True
+        longest = max((len(stop.encode()) for stop in stops), default=0)
+        tail = self._text(new[-longest - 8 :]) if stops else ""
+        return any(stop in tail for stop in stops)

@@ -25,6 +25,8 @@ class Reply:
     """This reply's share of its batch."""
     failure: str = ""
     """Why there is no reply: the prompt did not fit, the server refused, ..."""
+    may_pass: bool = False
+    """Whether the failure may pass, so that asking again may help: a server that did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

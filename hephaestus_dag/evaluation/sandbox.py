@@ -4,7 +4,8 @@ Uses the standard library alone, because it also runs under the Python of a benc
 
 A child can open no file (Landlock, where the kernel has it; an audit hook everywhere), has no network, no new processes
 or threads, an unprivileged user where the parent is root, and bounds on memory, processor time and wall-clock time. One
-child works through many tasks; it is replaced after a task that executed code, so that no task sees another's effects.
+child works through many tasks as long as none runs code from a string (``eval``): such a task gets a child of its own, whose
+word counts for that task alone.
 """
 
 import ctypes
@@ -50,12 +51,16 @@ class Outcome:
     stopped: str | None = None
 
 
+NEEDS_CHILD = Outcome(stopped="runs code, and so needs a child of its own")
+
+
 @dataclass
 class Watch:
     """What the audit hook saw during the current task."""
 
     armed: bool = False
-    executed: bool = False
+    alone: bool = False
+    executions: int = 0
     refused: str | None = None
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -63,8 +68,8 @@ class Watch:
         if not self.armed:
             return
         if event == "exec":
-            self.executed = True
-        if event not in HARMLESS_EVENTS:
+            self.executions += 1
+        if event not in HARMLESS_EVENTS or (event == "exec" and not self.alone):
             self.refused = self.refused or event
             raise PermissionError(f"refused: {event}")
 
@@ -90,11 +95,22 @@ def restrict_files() -> int:
     return abi
 
 
-def lock_down(limits: Limits) -> list[str]:
-    """Give up, for good, what untrusted text could misuse; return the names of the protections in force."""
+def leave_network() -> bool:
+    """Move this process and all its children to come into a network namespace with nothing in it; return whether it worked.
+
+    A process that needs no network itself does this once, which spares every child the time.
+    """
+    if "network namespace" not in _applied and (
+        LIBC.unshare(CLONE_NEWNET) == 0 or LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0
+    ):
+        _applied.append("network namespace")
+    return "network namespace" in _applied
+
+
+def lock_down(limits: Limits) -> None:
+    """Give up, for good, what untrusted text could misuse, and note the names of the protections in force."""
+    leave_network()
     protections = ["resource limits", "audit hook"]
-    if LIBC.unshare(CLONE_NEWNET) == 0 or LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0:
-        protections.append("network namespace")
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -112,17 +128,23 @@ def lock_down(limits: Limits) -> list[str]:
         (resource.RLIMIT_NOFILE, 8),
     ):
         resource.setrlimit(kind, (bound, bound))
-    return protections
+    _applied.extend(protections)
 
 
-def run_isolated(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits | None = None) -> Iterator[Outcome]:
+def run_isolated(
+    function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits | None = None, share: bool = True
+) -> Iterator[Outcome]:
     """Yield one outcome per task, in order, of ``function(task)`` run in locked-down child processes.
 
     ``function`` returns a JSON value, and gets its data and modules from the moment of the call: a child can load nothing.
+    Without ``share``, each task has a child of its own from the start: faster where most run code.
     """
+    limits = limits or Limits()
     position = 0
     while position < len(tasks):
-        for outcome in _run_child(function, tasks[position:], limits or Limits()):
+        for outcome in _run_child(function, tasks[position:], limits, alone=False) if share else (NEEDS_CHILD,):
+            if outcome == NEEDS_CHILD:
+                (outcome,) = _run_child(function, tasks[position : position + 1], limits, alone=True)
             position += 1
             yield outcome
 
@@ -132,36 +154,38 @@ def protections_in_force(limits: Limits | None = None) -> list[str]:
     return next(run_isolated(lambda _: _applied, [None], limits)).value
 
 
-def code_was_executed() -> bool:
-    """Whether the current task of this child has run code from a string (``eval``)."""
-    return _watch.executed
+def num_executions() -> int:
+    """Return how often the current task of this child has run code from a string (``eval``)."""
+    return _watch.executions
 
 
 _applied: list[str] = []
 _watch = Watch()
 
 
-def _run_child(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits) -> Iterator[Outcome]:
+def _run_child(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, alone: bool) -> Iterator[Outcome]:
     """Yield outcomes until the tasks end or the child has to be replaced: at least one."""
     sys.stdout.flush()
+    word = os.urandom(16).hex().encode()
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(reading)
-            _work(function, tasks, limits, writing)
+            _work(function, tasks, limits, alone, writing, word)
         finally:
             os._exit(1)
     os.close(writing)
     num_outcomes = 0
-    line: bytes | None = None
     ended = False
+    reason = ""
     try:
         for line in _lines(reading, limits.wall_seconds):
-            if line is None or num_outcomes == len(tasks):
+            if isinstance(line, str) or num_outcomes == len(tasks):
+                reason = str(line)
                 break
             num_outcomes += 1
-            yield Outcome(**json.loads(line))
+            yield _outcome(line, word)
         else:
             ended = True
     finally:
@@ -172,21 +196,27 @@ def _run_child(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Lim
     if num_outcomes == len(tasks):
         return
     if not ended:
-        yield Outcome(stopped=f"ran longer than {limits.wall_seconds:g} s, or wrote too much")
+        yield Outcome(stopped=reason)
     elif code == -signal.SIGXCPU:
         yield Outcome(stopped=f"used more than {limits.cpu_seconds} s of processor time")
     elif code or not num_outcomes:
         yield Outcome(stopped=f"its process ended with {signal.Signals(-code).name if code < 0 else f'status {code}'}")
 
 
-def _lines(descriptor: int, wall_seconds: float) -> Iterator[bytes | None]:
-    """Yield the lines that arrive, and None when the next one takes too long or grows too large."""
+def _outcome(line: bytes, word: bytes) -> Outcome:
+    """Return what a line of a child says, if it is the child's own: code that ran in it may have written one too."""
+    said, own, text = line.partition(word)
+    return Outcome(**json.loads(text)) if own and not said else Outcome(stopped="wrote to its parent")
+
+
+def _lines(descriptor: int, wall_seconds: float) -> Iterator[bytes | str]:
+    """Yield the lines that arrive, and a reason to stop when the next one takes too long or grows too large."""
     pending = b""
     deadline = time.monotonic() + wall_seconds
     while True:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready or len(pending) > MAX_LINE:
-            yield None
+            yield f"wrote more than {MAX_LINE:,} bytes" if ready else f"ran longer than {wall_seconds:g} s"
             return
         chunk = os.read(descriptor, 1 << 16)
         if not chunk:
@@ -197,7 +227,7 @@ def _lines(descriptor: int, wall_seconds: float) -> Iterator[bytes | None]:
             deadline = time.monotonic() + wall_seconds
 
 
-def _work(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, writing: int) -> None:
+def _work(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, alone: bool, writing: int, word: bytes) -> None:
     """Be the child: lock down, then write one line per task. Never returns."""
     output = 3
     null = os.open(os.devnull, os.O_RDWR)
@@ -205,13 +235,14 @@ def _work(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, 
         os.dup2(null, standard)
     os.dup2(writing, output)
     os.closerange(output + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    _applied.extend(lock_down(limits))
+    lock_down(limits)
+    _watch.alone = alone
     sys.addaudithook(_watch)
     for task in tasks:
         used = resource.getrusage(resource.RUSAGE_SELF)
         soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        _watch.executed, _watch.refused = False, None
+        _watch.executions, _watch.refused = 0, None
         try:
             _watch.armed = True
             text = json.dumps({"value": function(task)})
@@ -219,11 +250,13 @@ def _work(function: Callable[[Any], Any], tasks: Sequence[Any], limits: Limits, 
             text = json.dumps({"stopped": f"{type(error).__name__}: {error}"[:500]})
         finally:
             _watch.armed = False
-        if _watch.refused:
+        if _watch.refused == "exec":
+            text = json.dumps({"stopped": NEEDS_CHILD.stopped})
+        elif _watch.refused:
             text = json.dumps({"stopped": f"tried what is not allowed: {_watch.refused}"})
-        line = text.encode() + b"\n"
+        line = word + text.encode() + b"\n"
         while line:
             line = line[os.write(output, line) :]
-        if _watch.executed or _watch.refused:
+        if _watch.refused:
             break
     os._exit(0)

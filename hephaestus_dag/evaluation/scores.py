@@ -1,13 +1,17 @@
 """The score folder: what every benchmark writes about a variant, and all that the report reads.
 
 ``rows.parquet``    one row per item: item_id, category, a numerator, perhaps a denominator, and what explains them
-``summary.json``    category and group scores with intervals, and what was not run, with the reason
+``summary.json``    category and group scores with intervals, why items are wrong, and what was not run, with the reason
 
-A category's score is the sum of numerators over the sum of denominators (without one: the mean of verdicts). A group's score
-is a weighted sum of category scores.
+A category's score is the sum of numerators over the sum of denominators (without one: the mean of verdicts, or of scores
+between 0 and 1). A group's score is a weighted sum of category scores.
 """
 
 import json
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hephaestus_dag.evaluation import statistics
+from hephaestus_dag.evaluation.statistics import Interval, Stratum
+
+_TOP_REASONS = 5
+_FAILURE = re.compile(
+    r"time[sd]?[ -]?(limit|out)|too long|no reply|not answer|does not fit|refused|failed|failure|stopped|crash|killed|memory",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,21 +39,26 @@ class Group:
     definition: str
     """How the score is made of categories, in words."""
     weights: dict[str, float]
-    """Weight of each category's score; they sum to 1."""
+    """Weight of each category's score, positive; those of a mean sum to 1."""
+    metric: str = ""
+    """Name and unit of the score where it is another than the benchmark's, such as AgentBench's weighted sum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """What a benchmark measures and how its rows become scores."""
 
+    key: str
+    """``bfcl``, ``agentbench``, ``mmlu``, ``gsm8k``, ``humaneval`` or ``benchmark_loss``."""
     name: str
+    """In words, as a reader knows it."""
     metric: str
     """Name and unit of the score, such as ``accuracy`` or ``bits per byte``."""
     higher_is_better: bool
     numerator: str
-    """Column of ``rows.parquet``: booleans, or amounts."""
+    """Column of ``rows.parquet``: verdicts (booleans), scores between 0 and 1, or, with a denominator, amounts."""
     denominator: str | None = None
-    """Column of ``rows.parquet`` to divide by; None for verdicts."""
+    """Column of ``rows.parquet`` to divide by; None for verdicts and scores."""
     groups: tuple[Group, ...] = ()
     not_run: dict[str, str] = field(default_factory=dict)
     """Parts that were left out, with the reason."""
@@ -57,18 +73,47 @@ class Scores:
     summary: dict[str, Any]
     rows: pa.Table
 
-    def columns(self, category: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    def columns(self, category: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
         """Return item ids, numerators and denominators of the scored rows of a category, by item id."""
         return category_columns(self.rows, self.summary["numerator"], self.summary["denominator"], category)
+
+    def clean(self, overlapping: Collection[str], num_samples: int = 2_000) -> dict[str, dict[str, Any]]:
+        """Return the group scores without the items that training data overlap with.
+
+        ``overlapping`` are names as `item_name` gives them. Each entry has ``score``, ``low``, ``high`` and ``n`` (items
+        left), ``overlapping`` (items left out) and ``change`` (this score minus that on all items); a group that has a
+        category with no item left has only ``overlapping`` and ``reason``.
+        """
+        names = (item_name(self.summary["key"], item) for item in self.rows["item_id"].to_pylist())
+        left_out = np.array([name in overlapping for name in names], np.bool_)
+        groups = self.summary["groups"]
+        found, missing = _group_entries(
+            self.rows.filter(pa.array(~left_out)), self.summary, groups, self.summary["confidence"], num_samples
+        )
+        dirty = Counter(self.rows.filter(pa.array(left_out))["category"].to_pylist())
+        clean: dict[str, dict[str, Any]] = {}
+        for name, group in groups.items():
+            count = sum(dirty[category] for category in group["weights"])
+            if name in missing:
+                clean[name] = {"overlapping": count, "reason": f"no item of {', '.join(missing[name])} is without overlap"}
+            else:
+                change = {"overlapping": count, "change": round(found[name]["score"] - group["score"], 6)}
+                clean[name] = {key: found[name][key] for key in ("score", "low", "high", "n")} | change
+        return clean
+
+
+def item_name(key: str, item_id: str) -> str:
+    """Return the name that an item has among all benchmarks: ``<benchmark>/<id>``."""
+    return item_id if "/" in item_id else f"{key}/{item_id}"
 
 
 def category_columns(
     rows: pa.Table, numerator: str, denominator: str | None, category: str
-) -> tuple[list[str], np.ndarray, np.ndarray]:
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Return item ids, numerators and denominators of a category, sorted by item id; rows without a score are left out."""
     chosen = rows.filter((pc.field("category") == category) & pc.field(numerator).is_valid()).sort_by("item_id")
     top = np.array(chosen[numerator].to_pylist(), dtype=float)
-    bottom = np.array(chosen[denominator].to_pylist(), dtype=float) if denominator else np.ones(len(top))
+    bottom = np.array(chosen[denominator].to_pylist(), dtype=float) if denominator else None
     return chosen["item_id"].to_pylist(), top, bottom
 
 
@@ -78,46 +123,35 @@ def write_scores(
     """Write ``rows.parquet`` and ``summary.json`` into ``folder`` and return the summary.
 
     A group is scored only when all its categories are; otherwise it joins what was not run.
+    Raises ValueError naming the item when a score without denominator is not between 0 and 1, or an item comes twice.
     """
-    categories: dict[str, dict[str, Any]] = {}
-    counts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for category in sorted(set(rows["category"].to_pylist())):
-        _, top, bottom = category_columns(rows, benchmark.numerator, benchmark.denominator, category)
-        if not len(top):
-            continue
-        counts[category] = top, bottom
-        if benchmark.denominator is None:
-            interval = statistics.wilson_interval(int(top.sum()), len(top), confidence)
-        else:
-            interval = statistics.bootstrap_ratio_interval(top, bottom, confidence, num_samples)
-        categories[category] = _entry(top.sum() / bottom.sum(), interval, len(top))
-    groups: dict[str, dict[str, Any]] = {}
-    not_run = dict(benchmark.not_run)
-    for group in benchmark.groups:
-        missing = sorted(set(group.weights) - set(categories))
-        if missing:
-            not_run[group.name] = f"no scored items of {', '.join(missing)}"
-            continue
-        score = sum(weight * categories[category]["score"] for category, weight in group.weights.items())
-        if len(group.weights) == 1:
-            only = categories[next(iter(group.weights))]
-            interval = statistics.Interval(only["low"], only["high"])
-        else:
-            interval = _group_interval(counts, group, benchmark, confidence, num_samples)
-        total = sum(len(counts[category][0]) for category in group.weights)
-        groups[group.name] = _entry(score, interval, total) | {"definition": group.definition, "weights": group.weights}
-    summary = {
+    _check(rows, benchmark)
+    head = {"key": benchmark.key, "numerator": benchmark.numerator, "denominator": benchmark.denominator}
+    names = sorted(set(rows["category"].to_pylist()))
+    only = {name: {"weights": {name: 1.0}, "definition": ""} for name in names}
+    categories, _ = _group_entries(rows, head, only, confidence, num_samples)
+    for name, entry in categories.items():
+        entry |= _why_wrong(rows.filter(pc.field("category") == name), benchmark)
+    wanted = {
+        group.name: {"definition": group.definition, "weights": group.weights, "metric": group.metric or benchmark.metric}
+        for group in benchmark.groups
+    }
+    groups, missing = _group_entries(rows, head, wanted, confidence, num_samples)
+    summary = head | {
         "benchmark": benchmark.name,
         "metric": benchmark.metric,
         "higher_is_better": benchmark.higher_is_better,
-        "numerator": benchmark.numerator,
-        "denominator": benchmark.denominator,
         "num_items": rows.num_rows,
-        "num_scored": sum(len(top) for top, _ in counts.values()),
+        "num_scored": sum(entry["n"] for entry in categories.values()),
         "confidence": confidence,
         "categories": categories,
-        "groups": groups,
-        "not_run": not_run,
+        "groups": {name: entry | wanted[name] for name, entry in groups.items()},
+        "not_run": benchmark.not_run
+        | {
+            name: f"no scored items of {', '.join(lacking)}"
+            for name, lacking in missing.items()
+            if name not in benchmark.not_run
+        },
         "note": benchmark.note,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,27 +170,63 @@ def read_scores(folder: Path) -> Scores:
     return Scores(json.loads((folder / "summary.json").read_text()), pq.read_table(folder / "rows.parquet"))
 
 
-def _entry(score: float, interval: statistics.Interval, num_items: int) -> dict[str, Any]:
-    # Rounding hides the last bits, which differ between processors.
-    return {"score": round(float(score), 6), "low": round(interval.low, 6), "high": round(interval.high, 6), "n": num_items}
+def reason_kind(reason: str) -> str:
+    """Return what many reasons have in common: the first line, without what is quoted, bracketed or a number."""
+    first = reason.strip().partition("\n")[0]
+    first = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[\[{(].*", "…", first)
+    return re.sub(r"\d[\d.,]*", "#", first)[:100].strip()
 
 
-def _group_interval(
-    counts: dict[str, tuple[np.ndarray, np.ndarray]],
-    group: Group,
-    benchmark: Benchmark,
+def is_failure(reason: str) -> bool:
+    """Say whether a reason tells that there was no verdict on an answer: a time-out, a failure, a prompt that did not fit."""
+    return bool(_FAILURE.search(reason))
+
+
+def _check(rows: pa.Table, benchmark: Benchmark) -> None:
+    counts = Counter(zip(rows["category"].to_pylist(), rows["item_id"].to_pylist(), strict=True))
+    if twice := next((item for item, count in counts.items() if count > 1), None):
+        raise ValueError(f"{benchmark.name}: item {twice[1]} of {twice[0]} has several rows; give each item one")
+    if benchmark.denominator is None and not pa.types.is_boolean(rows.schema.field(benchmark.numerator).type):
+        for item, score in zip(rows["item_id"].to_pylist(), rows[benchmark.numerator].to_pylist(), strict=True):
+            if score is not None and not 0 <= score <= 1:
+                raise ValueError(f"{benchmark.name}: item {item} has {benchmark.numerator} {score}; it must be from 0 to 1")
+
+
+def _why_wrong(rows: pa.Table, benchmark: Benchmark) -> dict[str, Any]:
+    if "reason" not in rows.schema.names:
+        return {}
+    reasons = [reason for reason in rows["reason"].to_pylist() if reason]
+    kinds = Counter(map(reason_kind, reasons))
+    top = sorted(kinds.items(), key=lambda found: (-found[1], found[0]))[:_TOP_REASONS]
+    return {"failures": sum(map(is_failure, reasons)), "reasons": [{"reason": reason, "n": count} for reason, count in top]}
+
+
+def _group_entries(
+    rows: pa.Table,
+    head: Mapping[str, Any],
+    groups: Mapping[str, Mapping[str, Any]],
     confidence: float,
     num_samples: int,
-) -> statistics.Interval:
-    chosen = [counts[category] for category in group.weights]
-    weights = list(group.weights.values())
-    if benchmark.denominator is None:
-        successes = [int(top.sum()) for top, _ in chosen]
-        totals = [len(top) for top, _ in chosen]
-        return statistics.weighted_proportion_interval(successes, totals, weights, confidence, max(num_samples, 10_000))
-    rng = np.random.default_rng(0)
-    draws = np.zeros(num_samples)
-    for (top, bottom), weight in zip(chosen, weights, strict=True):
-        sums = statistics.resampled_sums(np.column_stack([top, bottom]), num_samples, rng)
-        draws += weight * sums[:, 0] / sums[:, 1]
-    return statistics.percentile_interval(draws, confidence)
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """Return the entries of groups that can be scored, and of the others the categories that are missing."""
+    entries: dict[str, dict[str, Any]] = {}
+    missing: dict[str, list[str]] = {}
+    columns = {
+        category: category_columns(rows, head["numerator"], head["denominator"], category)
+        for category in sorted({name for group in groups.values() for name in group["weights"]})
+    }
+    for name, group in groups.items():
+        lacking = sorted(category for category in group["weights"] if not columns[category][0])
+        if lacking:
+            missing[name] = lacking
+            continue
+        strata = [Stratum(*columns[category][1:], weight) for category, weight in group["weights"].items()]
+        interval = statistics.score_interval(strata, confidence, num_samples)
+        entries[name] = _entry(statistics.weighted_score(strata), interval, strata)
+    return entries, missing
+
+
+def _entry(score: float, interval: Interval, strata: Sequence[Stratum]) -> dict[str, Any]:
+    # Rounding hides the last bits, which differ between processors.
+    ends = {"low": math.floor(interval.low * 1e6) / 1e6, "high": math.ceil(interval.high * 1e6) / 1e6}
+    return {"score": round(score, 6), **ends, "n": sum(len(stratum.numerators) for stratum in strata)}

@@ -17,9 +17,11 @@ from hephaestus_dag.scaling.decision import REFUSED, decide
 from hephaestus_dag.scaling.law import Progress
 from hephaestus_dag.scaling.predict import predict
 from hephaestus_dag.scaling.report import law_record, prediction_record
+from hephaestus_dag.scaling.residuals import outliers
 from hephaestus_dag.scaling.runs import Run, read_runs
-from hephaestus_dag.scaling.show import show_prediction, show_study
+from hephaestus_dag.scaling.show import show_prediction, show_runs, show_study
 from hephaestus_dag.scaling.study import study
+from hephaestus_dag.whole_folder import whole_file
 
 Result = TypeVar("Result")
 
@@ -55,10 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    runs = read_runs(options.runs)
-    for run in runs:
-        if run.status != "ok":
-            print(f"left out: {run.cell}: {run.status}", file=sys.stderr)
+    _check_outputs(options.json, options.pictures)
+    console = _console()
+    runs = _read(options.runs, console)
     config = FitConfig(
         objective=_objective(options.objective, runs),
         target=_target(options.target_params, options.target_tokens),
@@ -69,12 +70,19 @@ def _fit(options: argparse.Namespace) -> int:
     found = _with_bar("fitting", lambda progress: study(runs, config, progress))
     decision = decide(found, config)
     _write(options.json, law_record(found, decision, runs, config))
-    show_study(found, decision, _console())
+    if options.pictures:
+        from hephaestus_dag.scaling.pictures import draw
+
+        draw(found, options.pictures)
+    show_study(found, decision, outliers(found.law, runs), console)
     return 3 if decision.status == REFUSED else 0
 
 
 def _predict(options: argparse.Namespace) -> int:
-    train, test = read_runs(options.train), read_runs(options.test, every_row=True)
+    _check_outputs(options.json)
+    console = _console()
+    train, test = _read(options.train, console), read_runs(options.test, every_row=True)
+    console.print(f"{options.test.name}: {len(test)} rows to predict, {sum(bool(run.losses) for run in test)} with losses")
     known = {name for run in train for name in run.losses}
     if lacking := dict.fromkeys(name for run in test for name in run.losses if name not in known):
         print(f"not predicted, as {options.train.name} has no such loss: {', '.join(lacking)}", file=sys.stderr)
@@ -82,7 +90,7 @@ def _predict(options: argparse.Namespace) -> int:
     found = _with_bar("fitting", lambda progress: predict(train, test, objective, options.draws, options.seed, progress))
     record = prediction_record(found)
     _write(options.json, record)
-    show_prediction(found, record, _console())
+    show_prediction(found, record, console)
     return 0
 
 
@@ -98,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--target-params", type=float, help="non-embedding parameters of the backbone (default: the largest run)")
     fit.add_argument("--target-tokens", type=float, help="tokens that the backbone will be trained on")
     fit.add_argument("--max-interval-width", type=float, default=0.2, help="widest interval acted upon (default: %(default)s)")
+    fit.add_argument("--pictures", type=Path, metavar="FOLDER", help="also draw the law into this folder")
     guess = commands.add_parser(
         "predict", help="predict the losses of one table from another", epilog=PREDICT, formatter_class=style
     )
@@ -159,9 +168,28 @@ def _console() -> Console:
     return Console(markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
+def _read(path: Path, console: Console) -> list[Run]:
+    runs = read_runs(path)
+    show_runs(path.name, runs, len(read_runs(path, every_row=True)) - len(runs), console)
+    return runs
+
+
+def _check_outputs(file: Path | None, folder: Path | None = None) -> None:
+    """Refuse what could not be written, before the fit."""
+    if file and (not file.resolve().parent.is_dir()):
+        raise ValueError(f"--json {file}: there is no folder {file.parent}; create it first")
+    if file and file.exists() and not file.is_file():
+        raise ValueError(f"--json {file}: not a file; give the name of the file to write")
+    if folder and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--pictures {folder}: not a folder; give the name of a folder")
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def _write(path: Path | None, record: object) -> None:
     if path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        with whole_file(path.resolve()) as staging:  # through a link, which stays
+            staging.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hephaestus_dag.evaluation.bfcl.score import sampled_items
+from hephaestus_dag.evaluation.bfcl.items import sampled_items
 from hephaestus_dag.evaluation.prompts import render_chat
 from hephaestus_dag.mixture.store import StreamWriter, token_dtype, write_store
 

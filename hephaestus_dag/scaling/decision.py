@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hephaestus_dag.scaling.config import FitConfig
-from hephaestus_dag.scaling.optimum import Optimum
+from hephaestus_dag.scaling.optimum import Optimum, objective_curve
 from hephaestus_dag.scaling.study import Study
 
 LAW_FILE = "law.json"
@@ -134,7 +134,7 @@ def _interior(found: Study, config: FitConfig) -> list[str]:
     if np.allclose(best.regret_bands[found.axis], (low, high), atol=1e-9):
         return [
             (
-                f"from ratio {low:.2f} to {high:.2f} the objective moves by less than two sigma of a run, {best.regret:.4f}: "
+                f"from ratio {low:.2f} to {high:.2f} the objective moves by less than two sigma of a run, {best.regret:.3g}: "
                 "the runs cannot tell ratios apart; train them longer, or add larger sizes"
             )
         ]
@@ -178,6 +178,16 @@ def _inside(found: Study, config: FitConfig) -> list[str]:
     reasons = []
     if config.best == "constrained":
         reasons.append("best: constrained needs runs in which one share varies and the others keep their proportions")
+    law, best = found.law, found.target
+    gain = float(objective_curve(law, found.weights, best.scale, law.table.shares).max()) - best.loss
+    if gain <= best.regret:
+        return [
+            *reasons,
+            (
+                f"from the worst mixture tried to the best one the objective moves by {gain:.3g}, within two sigma of a run, "
+                f"{best.regret:.3g}: the runs cannot tell mixtures apart; train them longer, or add larger sizes"
+            ),
+        ]
     for domain, tried in zip(found.law.table.domains, found.law.table.shares.T, strict=True):
         low, high, share = float(tried.min()), float(tried.max()), found.target.shares[domain]
         margin = 0.01 * (high - low)
@@ -220,8 +230,8 @@ def _backtested(found: Study, config: FitConfig) -> list[str]:
     noise = found.sigma if found.seed_sigma is None else found.seed_sigma
     if test.mean_error > MAX_BACKTEST_ERROR * noise:
         reasons.append(
-            f"from the smaller sizes {test.left_out} are predicted {test.mean_error:.4f} off, more than "
-            f"{MAX_BACKTEST_ERROR:g} x the noise {noise:.4f}: add cells between the two largest sizes or above them"
+            f"from the smaller sizes {test.left_out} are predicted {test.mean_error:.3g} off, more than "
+            f"{MAX_BACKTEST_ERROR:g} x the noise {noise:.3g}: add cells between the two largest sizes or above them"
         )
     if test.ratio is not None and test.ratio_without is not None:
         shift = abs(test.ratio - test.ratio_without)

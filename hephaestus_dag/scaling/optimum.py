@@ -141,6 +141,12 @@ def best_mixture(law: Law, weights: Array, scale: Scale, constraint: Constraint 
     )
 
 
+def through(mixture: Array, domain: int, shares: Array) -> Array:
+    """Return mixtures [points, K] in which one domain has these shares [points], the others keeping their proportions."""
+    rest = np.delete(np.maximum(mixture, _LEAST), domain)
+    return np.insert(np.outer(1 - shares, rest / rest.sum()), domain, shares, axis=1)
+
+
 def minimum(grid: Array, curve: Array) -> float:
     """Return where the curve is lowest, refined by the parabola through the lowest point and its neighbours."""
     k = int(np.argmin(curve))
@@ -191,9 +197,7 @@ def _in_simplex(law: Law, weights: Array, scale: Scale, regret: float) -> Optimu
     bands = {}
     for j, domain in enumerate(table.domains):
         grid = np.unique([*np.linspace(low[j], high[j], GRID_POINTS), best[j]])
-        rest = np.delete(np.maximum(best, _LEAST), j)
-        mixtures = np.insert(np.outer(1 - grid, rest / rest.sum()), j, grid, axis=1)
-        near = grid[objective_curve(law, weights, scale, mixtures) - loss <= regret]
+        near = grid[objective_curve(law, weights, scale, through(best, j, grid)) - loss <= regret]
         bands[domain] = (float(near.min()), float(near.max()))
     ends = np.quantile(drawn, [0.025, 0.975], axis=0) if len(drawn) else np.full((2, len(best)), np.nan)
     return Optimum(

@@ -16,6 +16,7 @@ from hephaestus_dag.scaling.families import ALPHA, BETA
 from hephaestus_dag.scaling.law import Progress
 from hephaestus_dag.scaling.optimum import Optimum
 from hephaestus_dag.scaling.predict import Prediction, scores
+from hephaestus_dag.scaling.residuals import outliers
 from hephaestus_dag.scaling.runs import Run, read_runs, write_runs
 from hephaestus_dag.scaling.study import Study, study
 
@@ -37,7 +38,7 @@ def fit_and_write(runs_path: Path, config: FitConfig, folder: Path, progress: Pr
     Raises:
         ValueError: the table is malformed or cannot carry a law.
     """
-    from hephaestus_dag.scaling.figure import draw
+    from hephaestus_dag.scaling.pictures import draw
 
     runs = read_runs(runs_path)
     found = study(runs, config, progress)
@@ -107,6 +108,7 @@ def law_record(found: Study, decision: Decision, runs: Sequence[Run], config: Fi
             "bootstrap_draws": config.bootstrap_draws,
             "runs": len(law.table.params),
             "excluded": [{"cell": run.cell, "reason": run.status} for run in runs if run.status != "ok"],
+            "outliers": [asdict(outlier) for outlier in outliers(law, runs)],
         }
     )
 
@@ -138,13 +140,13 @@ def optimum_rows(found: Study) -> list[dict[str, Any]]:
 
 
 def prediction_record(found: Prediction) -> dict[str, Any]:
-    """Return predictions row by row and their scores as JSON-able values."""
-    law, levels = found.law, found.note is None
-    order = np.argsort(np.argsort(found.mean, kind="stable")) + 1
+    """Return predictions row by row and their scores as JSON-able values; ``rank`` is among the rows of one size and budget."""
+    law, ranks, scales = found.law, found.ranks, found.scales
     return rounded(
         {
-            "levels_extrapolate": levels,
+            "levels_extrapolate": found.note is None,
             "note": found.note,
+            "caution": found.caution,
             "weights": dict(zip(found.names, found.weights.tolist(), strict=True)),
             "families": law.scatter,
             "kept_families": [fitted.family.name for fitted in law.families],
@@ -156,10 +158,11 @@ def prediction_record(found: Prediction) -> dict[str, Any]:
                     "tokens": run.tokens,
                     "predicted": dict(zip(found.names, found.losses[i].tolist(), strict=True)),
                     "interval": {name: [float(found.low[i, m]), float(found.high[i, m])] for m, name in enumerate(found.names)}
-                    if levels
+                    if found.levels[i]
                     else None,
                     "mean": float(found.mean[i]),
-                    "rank": int(order[i]),
+                    "rank": int(ranks[i]),
+                    "ranked_rows": int((scales == scales[i]).sum()),
                     "measured": run.losses or None,
                 }
                 for i, run in enumerate(found.runs)

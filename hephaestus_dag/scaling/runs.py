@@ -15,7 +15,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Run:
     seed: int = 0
     status: str = "ok"
     unique: dict[str, float | None] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
+    """Where it stands in the file that it was read from: ``line 4`` of a CSV file, ``row 3`` of any other."""
 
     @property
     def point(self) -> tuple[float, ...]:
@@ -84,11 +86,18 @@ def read_runs(path: Path, every_row: bool = False) -> list[Run]:
         raise FileNotFoundError(f"{path}: no such file; give the runs table as .csv or .parquet")
     if path.is_dir():
         raise ValueError(f"{path}: a folder, not a table; give the runs table as .csv or .parquet")
+    text = b"" if path.suffix.lower() == ".parquet" else path.read_bytes()
+    for separator, name in ((b";", "semicolons"), (b"\t", "tabs")):
+        if separator in (head := text.partition(b"\n")[0]) and b"," not in head:
+            raise ValueError(
+                f"{path.name}: its columns are separated by {name}; separate them by commas, and write 0.5, not 0,5"
+            )
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)
         else:
-            table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(null_values=_EMPTY))
+            options = pyarrow.csv.ConvertOptions(null_values=_EMPTY)
+            table = pyarrow.csv.read_csv(pa.BufferReader(text), convert_options=options)
     except pa.ArrowException as error:
         raise ValueError(
             f"{path.name}: not a readable table ({error}); write it as CSV with a header, or as Parquet"
@@ -112,6 +121,9 @@ def read_runs(path: Path, every_row: bool = False) -> list[Run]:
         raise ValueError(f"{path.name}: no rows; add one row for each run")
     rows = table.to_pylist()
     every = [_read_row(row, domains, losses, path.name, number) for number, row in enumerate(rows, start=1)]
+    lines = [number for number, line in enumerate(text.splitlines(), start=1) if line][1:]
+    if len(lines) == len(every):  # else a value holds a line break
+        every = [replace(run, place=f"line {line}") for run, line in zip(every, lines, strict=True)]
     if every_row:
         return every
     runs: dict[tuple[Any, ...], tuple[int, Run]] = {}
@@ -178,5 +190,6 @@ def _read_row(row: dict[str, Any], domains: list[str], losses: list[str], file: 
         losses=measured,
         seed=int(seed),
         status=status,
+        place=f"row {number}",
         unique={d: positive(UNIQUE + d, "it must be a positive number, or empty where nothing repeats") for d in domains},
     )

@@ -1,19 +1,75 @@
 """A study or a prediction on a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from hephaestus_dag.scaling.decision import Decision
 from hephaestus_dag.scaling.predict import Prediction
+from hephaestus_dag.scaling.residuals import FAR, Outlier
+from hephaestus_dag.scaling.runs import Run
 from hephaestus_dag.scaling.study import Study
+from hephaestus_dag.scaling.table import Array, finished
+from hephaestus_dag.scaling.table import Table as Runs
 
 MAX_ROWS = 40
+MAX_OUTLIERS = 20
 
 
-def show_study(found: Study, decision: Decision, console: Console) -> None:
-    """Print the law, the optimum at each scale, the backtest and the verdict; the console must not read names as markup."""
+def show_runs(name: str, runs: Sequence[Run], copies: int, console: Console) -> None:
+    """Print what was read from a table: how many rows, which sizes, budgets, domains, losses and seeds, and what is left out.
+
+    Args:
+        name: of the file.
+        runs: as read.
+        copies: rows that repeat another one wholly, and count once.
+        console: must not read names as markup.
+    """
+    used = finished(runs)
+    without = [run for run in runs if run.status != "ok"]
+    rows = f"{name}: {len(runs) + copies} rows, {len(used)} used"
+    rows += f", copies of others: {copies}" if copies else ""
+    console.print(rows + (f", {len(without)} left out" if without else ""), highlight=False)
+    for run in without:
+        console.print(f"  left out: {run.place}, {run.cell}: {run.status}", highlight=False)
+    if not used:
+        return
+    table = Runs.of(runs)
+    domains = [f"{d} {low:.3g} - {high:.3g}" for d, low, high in zip(table.domains, *_ends(table.shares), strict=True)]
+    mixtures = len(np.unique(np.round(table.shares, 4), axis=0))
+    alone = "" if table.axis is None else f"; only {table.domains[table.axis]} varies, the others keep their proportions"
+    measured = [f"{loss} ({count})" for loss, count in zip(table.names, np.isfinite(table.losses).sum(0), strict=True)]
+    seeds = len({run.seed for run in used})
+    for line in (
+        f"sizes: {_counted(table.params)} parameters",
+        f"token budgets: {_counted(table.tokens)}",
+        f"domains: {', '.join(domains)}; {mixtures} mixtures{alone}",
+        f"losses (rows that have them): {', '.join(measured) or 'none'}",
+        f"seeds: {seeds}; runs that repeat the size and mixture of another: {table.repeated_runs}",
+    ):
+        console.print(f"  {line}", highlight=False)
+
+
+def _ends(shares: Array) -> tuple[Array, Array]:
+    return shares.min(0), shares.max(0)
+
+
+def _counted(values: Array) -> str:
+    """Name each value, or, of many, how many there are and between which."""
+    distinct = np.unique(values)
+    if len(distinct) > 6:
+        return f"{len(distinct)} from {distinct[0]:.3g} to {distinct[-1]:.3g}"
+    return ", ".join(f"{value:.3g}" for value in distinct)
+
+
+def show_study(found: Study, decision: Decision, far: Sequence[Outlier], console: Console) -> None:
+    """Print the law, runs far off it, the optimum at each scale, the backtest and the verdict.
+
+    The console must not read names as markup.
+    """
     law = found.law
     for fitted in law.families:
         table = Table(title=f"{fitted.family.name}: {fitted.family.formula}")
@@ -24,7 +80,7 @@ def show_study(found: Study, decision: Decision, console: Console) -> None:
             table.add_column(name, justify="left" if name == "loss" else "right")
         for name, values, loss in zip(law.table.names, named, fitted.losses, strict=True):
             numbers = (f"{values[column]:.3g}" for column in columns)
-            table.add_row(name, f"{found.objective[name]:.2f}", *numbers, f"{loss.sigma:.4f}")
+            table.add_row(name, f"{found.objective[name]:.2f}", *numbers, f"{loss.sigma:.3g}")
         console.print(table)
     scatter = ", ".join(f"{name} {times:.2f}" for name, times in law.scatter.items())
     console.print(
@@ -32,14 +88,15 @@ def show_study(found: Study, decision: Decision, console: Console) -> None:
         f"the law is the mean of these families; runs scatter around each, in units of the best: {scatter}",
         highlight=False,
     )
+    _show_outliers(far, console)
     _show_optima(found, console)
-    seeds = "not measured" if found.seed_sigma is None else f"{found.seed_sigma:.4f} from {law.repeats} repeats"
-    console.print(f"noise of one run's objective: {found.sigma:.4f} around the law; between seeds: {seeds}")
+    seeds = "not measured" if found.seed_sigma is None else f"{found.seed_sigma:.3g} from {law.repeats} repeats"
+    console.print(f"noise of one run's objective: {found.sigma:.3g} around the law; between seeds: {seeds}")
     if test := found.backtest:
         moved = "" if test.ratio is None else f"; best ratio there {test.ratio_without:.3f}, with all runs {test.ratio:.3f}"
         console.print(
-            f"backtest, left out and predicted: {test.left_out}: mean error {test.mean_error:.4f}, rank correlation "
-            f"{test.rank_correlation:.3f}, regret of the mixture chosen {test.regret:.4f}{moved}"
+            f"backtest, left out and predicted: {test.left_out}: mean error {test.mean_error:.3g}, rank correlation "
+            f"{test.rank_correlation:.3f}, regret of the mixture chosen {test.regret:.3g}{moved}"
         )
     for name, ratio in (("one power law per ratio", found.power_law_ratio), ("a parabola per scale", found.quadratic_ratio)):
         if ratio is not None:
@@ -48,6 +105,20 @@ def show_study(found: Study, decision: Decision, console: Console) -> None:
     console.print(f"{decision.status}{verdict}", style="bold")
     for reason in decision.reasons:
         console.print(f"  - {reason}", highlight=False)
+
+
+def _show_outliers(far: Sequence[Outlier], console: Console) -> None:
+    if not far:
+        console.print(f"no run lies more than {FAR:g} sigma of a run off the law")
+        return
+    console.print(
+        f"far off the law, more than {FAR:g} sigma of a run (to leave a broken run out, put the reason in a column status):"
+    )
+    for one in far[:MAX_OUTLIERS]:
+        values = f"{one.measured:.5g}, by the law {one.predicted:.5g}: {one.residual:+.1f} sigma"
+        console.print(f"  {one.place}, {one.cell}: loss {one.loss} {values}", highlight=False)
+    if len(far) > MAX_OUTLIERS:
+        console.print(f"  and {len(far) - MAX_OUTLIERS} more; --json writes all")
 
 
 def _show_optima(found: Study, console: Console) -> None:
@@ -65,47 +136,56 @@ def _show_optima(found: Study, console: Console) -> None:
                 f"{optimum.shares[domain]:.3f}{' (edge)' if optimum.at_edge else ''}",
                 f"{low:.3f} - {high:.3f}",
                 f"{band[0]:.2f} - {band[1]:.2f}",
-                f"{optimum.loss:.4f}",
+                f"{optimum.loss:.5g}",
             )
     console.print(table)
-    console.print(f"regret band: shares that cost less than {found.target.regret:.4f}, two standard deviations of one run")
+    console.print(f"regret band: shares that cost less than {found.target.regret:.3g}, two standard deviations of one run")
 
 
 def show_prediction(found: Prediction, record: dict[str, Any], console: Console) -> None:
     """Print the predicted losses row by row, and the scores."""
     names = found.names if len(found.names) <= 5 else ()
-    table = Table(title="Predicted losses" if found.note is None else "Predicted order (1 is best)")
+    scales = int(found.scales.max()) + 1
+    table = Table(title="Predicted losses" if found.levels.any() else "Predicted order (1 is best)")
     for name in ("row", "params", "tokens", "rank", "mean", *names):
         table.add_column(name, justify="right")
     for row in record["rows"][:MAX_ROWS]:
-        cells = (f"{row['predicted'][name]:.4f}" + _spread(row, name) for name in names)
-        table.add_row(
-            f"{row['row']}", f"{row['params']:.3g}", f"{row['tokens']:.3g}", f"{row['rank']}", f"{row['mean']:.4f}", *cells
-        )
+        cells = (f"{row['predicted'][name]:.5g}" + _spread(row, name) for name in names)
+        rank = f"{row['rank']} of {row['ranked_rows']}"
+        table.add_row(f"{row['row']}", f"{row['params']:.3g}", f"{row['tokens']:.3g}", rank, f"{row['mean']:.5g}", *cells)
     console.print(table)
+    if scales > 1:
+        console.print(
+            f"the rows have {scales} scales (size and token budget): each is ranked among those of its own, 1 is best"
+        )
     if len(record["rows"]) > MAX_ROWS:
         console.print(f"and {len(record['rows']) - MAX_ROWS} more rows; --json writes all")
-    if found.note:
-        console.print(f"note: {found.note}", highlight=False, style="bold")
+    for words in (found.note, found.caution):
+        if words:
+            console.print(f"note: {words}", highlight=False, style="bold")
     if found_scores := record["scores"]:
         table = Table(title="Against the measured losses")
-        for name in ("loss", "rows", "mean absolute error", "rank correlation", "regret"):
+        keys = ["mean_absolute_error", "rank_correlation", *["rank_correlation_within_scales"] * (scales > 1), "regret"]
+        for name in ("loss", "rows", *(key.replace("_", " ") for key in keys)):
             table.add_column(name, justify="left" if name == "loss" else "right")
         for name, score in [
             *found_scores["by_loss"].items(),
             *([("mean", found_scores["mean"])] if "mean" in found_scores else []),
         ]:
-            values = (_number(score.get(key)) for key in ("mean_absolute_error", "rank_correlation", "regret"))
-            table.add_row(name, f"{score['rows']}", *values)
+            table.add_row(name, f"{score['rows']}", *(_number(score.get(key)) for key in keys))
         console.print(table)
+        if mean := found_scores.get("mean"):
+            console.print(
+                f"regret: what row {mean['chosen_row']}, predicted best of the largest scale, costs above the truly best"
+            )
 
 
 def _spread(row: dict[str, Any], name: str) -> str:
     low, high = row["interval"][name] if row["interval"] else (None, None)
     if low is None or high is None:  # levels do not extrapolate, or nothing was drawn
         return ""
-    return f" +- {(high - low) / 2:.3f}"
+    return f" +- {(high - low) / 2:.2g}"
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4g}"

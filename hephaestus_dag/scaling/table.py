@@ -49,8 +49,8 @@ class Table:
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Table":
-        """Collect the runs whose status is ``ok``, sorted by size, tokens, shares and seed."""
-        rows = sorted((run for run in runs if run.status == "ok"), key=lambda run: (*run.point, run.seed, run.cell))
+        """Collect the ``finished`` runs."""
+        rows = finished(runs)
         domains = tuple(runs[0].shares)
         names = tuple(dict.fromkeys(name for run in rows for name in run.losses))
         courses = [(run.params, *(round(share, 2) for share in run.shares.values()), run.seed) for run in rows]
@@ -115,6 +115,11 @@ class Table:
         last, count = np.zeros(self.run.max() + 1), np.bincount(self.run)
         np.maximum.at(last, self.run, self.tokens)
         return np.sqrt(1 + (count[self.run] - 1) * np.log(last[self.run] / self.tokens) ** 2)
+
+
+def finished(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose status is ``ok``, sorted by size, tokens, shares and seed: the rows of their table."""
+    return sorted((run for run in runs if run.status == "ok"), key=lambda run: (*run.point, run.seed, run.cell))
 
 
 def usable(runs: Sequence[Run]) -> Table:

@@ -11,6 +11,7 @@ from tests.laptop import RAW, recipe
 
 WEB_SOURCES = RAW["web_retrieval"]["web_corpus"]
 
+SCORES = ("bfcl_scores", "agentbench_scores", "mmlu_scores", "benchmark_loss")
 GROUPS = {
     "seed_corpus": ["tool_documentation", "function_calling_trajectories", "code_documents", "text_documents", "seed_corpus"],
     "web_retrieval": ["seed_queries", "web_corpus", "web_index", "retrieved_web_shards"],
@@ -18,8 +19,8 @@ GROUPS = {
     "mixture": ["mixed_corpus", "seed_mixture", "instruction_corpus"],
     "scaling_law": ["proxy_runs", "fitted_power_law"],
     "training": ["backbone", *(f"hephaestus/stage{stage}_checkpoint" for stage in (1, 2, 3))],
-    "benchmarks": ["benchmark_items"],
-    "evaluation": ["hephaestus/bfcl_scores", "hephaestus/benchmark_loss", "benchmark_report"],
+    "benchmarks": ["benchmark_items", "benchmark_matches"],
+    "evaluation": [*(f"hephaestus/{name}" for name in (*SCORES, "benchmark_overlap")), "benchmark_report"],
 }
 WEB = {*GROUPS["web_retrieval"], *GROUPS["quality"], "tokenized_web"}
 
@@ -91,13 +92,12 @@ def test_dagster_shows_the_lineage_that_identities_follow(laptop: Graph) -> None
 
 def test_variants_share_what_is_equal(laptop: Graph) -> None:
     own = {name for name in laptop.names if name.startswith("without_stage2/")}
-    assert own == {f"without_stage2/{name}" for name in ("stage3_checkpoint", "bfcl_scores", "benchmark_loss")}
+    assert own == {f"without_stage2/{name}" for name in ("stage3_checkpoint", *SCORES, "benchmark_overlap")}
     assert "hephaestus/stage1_checkpoint" in laptop.parents("without_stage2/stage3_checkpoint")
     assert laptop.ancestors("without_stage2/stage3_checkpoint").isdisjoint(["seed_mixture", "hephaestus/stage2_checkpoint"])
     assert laptop.parents("base/bfcl_scores") == {"backbone", "benchmark_items"}
-    assert laptop.parents("benchmark_report") == {
-        f"{variant}/{scores}" for variant in RAW["variants"] for scores in ("bfcl_scores", "benchmark_loss")
-    }
+    read = {f"{variant}/{name}" for variant in RAW["variants"] for name in (*SCORES, "benchmark_overlap")}
+    assert {name for name in laptop.parents("benchmark_report") if "checkpoint" not in name} == {*read, "backbone"}
 
 
 def test_a_variant_without_retrieval_hangs_on_nothing_of_the_web(laptop: Graph) -> None:
@@ -114,8 +114,8 @@ def test_a_variant_without_retrieval_hangs_on_nothing_of_the_web(laptop: Graph) 
             "stage1_checkpoint",
             "stage2_checkpoint",
             "stage3_checkpoint",
-            "bfcl_scores",
-            "benchmark_loss",
+            *SCORES,
+            "benchmark_overlap",
         )
     }
 
@@ -171,8 +171,7 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
     assert changed(training__stage2__learning_rate=0.0005) == {
         "hephaestus/stage2_checkpoint",
         "hephaestus/stage3_checkpoint",
-        "hephaestus/bfcl_scores",
-        "hephaestus/benchmark_loss",
+        *(f"hephaestus/{name}" for name in SCORES),
         "benchmark_report",
     }
 
@@ -199,7 +198,7 @@ def test_a_value_of_stage_2_changes_that_checkpoint_and_what_follows() -> None:
         ("web_retrieval__web_corpus", [{**WEB_SOURCES[0], "weight": 2}, *WEB_SOURCES[1:]], "mixed_corpus proxy_runs"),
         ("seed_corpus__text_documents", RAW["seed_corpus"]["text_documents"][::-1], "text_documents"),
         ("web_retrieval__web_corpus", WEB_SOURCES[::-1], "web_corpus"),
-        ("evaluation__kept_out", RAW["evaluation"]["kept_out"][::-1], "benchmark_items"),
+        ("evaluation__kept_out", [], "benchmark_items"),
         ("mixture__agent_ratio", 0.4, "mixed_corpus"),
         ("mixture__stage2_tokens", 100_000, "seed_mixture"),
         ("mixture__stage2_replay", 0.2, "seed_mixture"),

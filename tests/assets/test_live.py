@@ -16,6 +16,7 @@ from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.figure import draw_loss
 from hephaestus_dag.training.job import TrainingJob
 from resources.compute import LocalPool
+from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
@@ -108,7 +109,8 @@ def test_what_an_asset_observes_is_on_the_page_that_it_names(tmp_path: Path) -> 
 
     lineage = Lineage(load_recipe("laptop"), [anvil])
     launcher = DeepSpeedTrainer(launcher=LocalLauncher())
-    resources = {"store": ArtifactStore(root=str(tmp_path)), "compute": LocalPool(num_workers=1), "trainer": launcher}
+    store = ArtifactStore(root=str(tmp_path))
+    resources = {"store": store, "compute": LocalPool(num_workers=1), "database": DatabaseServer(), "trainer": launcher}
     result = dg.materialize([to_dagster(lineage, anvil, None)], resources=resources)
     (event,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert event.asset_key == dg.AssetKey("hall")

@@ -13,6 +13,7 @@ from hephaestus_dag.artifacts import ArtifactError, Check, Report
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import load_recipe
 from resources.compute import LocalPool
+from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
@@ -70,6 +71,7 @@ class Forge:
             resources={
                 "store": self.store,
                 "compute": LocalPool(num_workers=1),
+                "database": DatabaseServer(),
                 "trainer": DeepSpeedTrainer(launcher=LocalLauncher()),
             },
             instance=self.instance,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hephaestus_dag.evaluation.bfcl.checker import Checker
 from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
-from hephaestus_dag.evaluation.bfcl.score import export_items
+from hephaestus_dag.evaluation.bfcl.items import export_bfcl
 from hephaestus_dag.evaluation.config import BfclConfig
 
 TEMPLATE = (
@@ -28,9 +29,15 @@ def bfcl_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bfcl_checker(bfcl_python: Path) -> Iterator[Checker]:
+    with Checker(bfcl_python) as checker:
+        yield checker
+
+
+@pytest.fixture(scope="session")
 def bfcl_items(bfcl_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("items")
-    export_items(bfcl_python, folder, BfclConfig(items_per_category=3))
+    export_bfcl(BfclConfig(items_per_category=3, multi_turn_items_per_category=1), folder, bfcl_python)
     return folder
 
 

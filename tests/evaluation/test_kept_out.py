@@ -1,7 +1,6 @@
 """What must not be in training data: all of BFCL as it is installed, and benchmarks whose files a recipe names."""
 
 import json
-import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,14 @@ from pydantic import ValidationError
 
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
 from hephaestus_dag.documents import Document, document_batch
-from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts, export_multi_turn, json_calls
+from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, benchmark_texts, json_calls
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out, kept_out_texts
 
 FILLER = "some words that have nothing to do with any of it and are only here to be many " * 160
 
 
-@pytest.fixture(scope="module")
-def bfcl_folder(bfcl_python: Path, bfcl_items: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("benchmark_items")
-    shutil.copy(bfcl_items / "items.parquet", folder)
-    export_multi_turn(bfcl_python, folder)
-    return folder
-
-
-def test_every_item_and_function_of_bfcl_is_kept_out(bfcl_folder: Path):
-    texts, functions = list(benchmark_texts(bfcl_folder)), list(benchmark_functions(bfcl_folder))
+def test_every_item_and_function_of_bfcl_is_kept_out(bfcl_items: Path):
+    texts, functions = list(benchmark_texts(bfcl_items)), list(benchmark_functions(bfcl_items))
     names = {name for name, _ in texts} | {function.item_id for function in functions}
     assert len({name for name in names if "(" not in name}) == 4_441
     assert {
@@ -41,10 +32,10 @@ def test_every_item_and_function_of_bfcl_is_kept_out(bfcl_folder: Path):
 
 
 @pytest.mark.slow
-def test_all_of_bfcl_is_found_in_every_shape(bfcl_folder: Path):
-    functions = list(benchmark_functions(bfcl_folder))
-    index = BenchmarkIndex.build(benchmark_texts(bfcl_folder), functions=functions)
-    texts = [*benchmark_texts(bfcl_folder), *((f.item_id, f.text) for f in functions)]
+def test_all_of_bfcl_is_found_in_every_shape(bfcl_items: Path):
+    functions = list(benchmark_functions(bfcl_items))
+    index = BenchmarkIndex.build(benchmark_texts(bfcl_items), functions=functions)
+    texts = [*benchmark_texts(bfcl_items), *((f.item_id, f.text) for f in functions)]
     unmatched = set(index.item_ids) - {
         name for (name, _), hit in zip(texts, index.hits([text for _, text in texts]), strict=True) if hit
     }
@@ -61,8 +52,8 @@ def test_all_of_bfcl_is_found_in_every_shape(bfcl_folder: Path):
         assert found == plain
 
 
-def test_a_trajectory_with_a_function_of_bfcl_goes(bfcl_folder: Path):
-    index = BenchmarkIndex.build(benchmark_texts(bfcl_folder), functions=benchmark_functions(bfcl_folder))
+def test_a_trajectory_with_a_function_of_bfcl_goes(bfcl_items: Path):
+    index = BenchmarkIndex.build(benchmark_texts(bfcl_items), functions=benchmark_functions(bfcl_items))
     signatures = ["calculate_triangle_area(base,height,unit)", "area_of_triangle(base,height,unit)", "logout()"]
     documents = [
         Document(text=f"own words {s}", domain="agent", kind="k", source="s", origin=s, license="MIT", signatures=s)

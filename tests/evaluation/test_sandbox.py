@@ -33,6 +33,10 @@ def evaluate(text: str):
         ("exit(0)", "SystemExit"),
         ("__import__('os')._exit(0)", "ended"),
         ("__import__('os').abort()", "SIGABRT"),
+        ("open('/etc/shadow').read()", "open"),
+        ("[__import__('os').fork() for _ in iter(int, 1)]", "os.fork"),
+        ("'x' * 10**7", "wrote more than"),
+        ("__import__('os').write(3, b'{{\"value\": 9}}\\n' * 3)", "wrote to its parent"),
     ],
 )
 def test_an_attack_fails_alone_and_leaves_no_trace(text: str, reason: str, open_folder: Path):

@@ -67,6 +67,15 @@ def test_a_scale_that_the_smaller_ones_do_not_foretell_is_reported():
     assert any("runs of 6.5e+08 parameters are predicted" in reason for reason in judge(runs).reasons)
 
 
+def test_losses_far_below_one_are_told_in_significant_digits():
+    found = clear_study()
+    assert found.backtest is not None
+    tiny = replace(found, backtest=replace(found.backtest, mean_error=1.23e-6))
+    small = replace(tiny.law, seed_covariance=1e-14 * np.eye(3))
+    reasons = " ".join(decide(replace(tiny, law=small), fit_config()).reasons)
+    assert "predicted 1.23e-06 off, more than 2 x the noise 6.12e-08" in reasons
+
+
 def test_a_best_ratio_that_hangs_on_the_largest_size_is_reported():
     found = clear_study()
     assert found.backtest is not None

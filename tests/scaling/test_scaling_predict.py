@@ -68,6 +68,44 @@ def test_one_size_predicts_the_order_and_says_that_levels_do_not_extrapolate():
     assert scores(same)["mean"]["mean_absolute_error"] < 0.01
 
 
+def test_rows_of_several_scales_are_ranked_apart_and_the_output_says_so(tmp_path, capsys):
+    longer = mixtures(1.6e8, 3.2e10, 10, 5)
+    found = predict(SMALL, [*LARGE, *longer], draws=0)
+    assert sorted(found.ranks[:30]) == list(range(1, 31))
+    assert sorted(found.ranks[30:]) == list(range(1, 11))
+    assert len(set(predict(SMALL, [replace(LARGE[0], tokens=1.6e10 + 1e6), *LARGE[1:]], draws=0).scales)) == 1
+    upside_down = [replace(run, losses={k: 10 - loss for k, loss in run.losses.items()}) for run in longer]
+    mean = scores(predict(SMALL, [*longer, *(replace(r, tokens=1e9) for r in upside_down)], draws=0))["mean"]
+    assert mean["rank_correlation"] > 0.4
+    assert mean["rank_correlation_within_scales"] == pytest.approx(0, abs=0.1)
+    write_runs(tmp_path / "small.parquet", SMALL)
+    write_runs(tmp_path / "large.parquet", [*LARGE[:4], *longer])
+    assert main(["predict", str(tmp_path / "small.parquet"), str(tmp_path / "large.parquet"), "--draws", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "the rows have 2 scales (size and token budget): each is ranked among those of its own" in printed
+    assert "4 of 4" in printed
+    assert "10 of 10" in printed
+
+
+def test_rows_of_the_size_that_was_trained_keep_their_levels():
+    found = predict(mixtures(1e7, 1e9, 48, 0), [*mixtures(1e7, 1e9, 3, 5), *LARGE[:2]], draws=0)
+    assert found.levels.tolist() == [True] * 3 + [False] * 2
+    assert "where 2 of 5 rows lie" in (found.note or "")
+    assert scores(found)["mean"]["mean_absolute_error"] < 0.01
+
+
+def test_levels_off_the_path_of_sizes_that_have_one_budget_each_are_marked():
+    assert predict(SMALL, LARGE, draws=0).caution is None
+    longer = predict(SMALL, [*LARGE, *mixtures(1.6e8, 3.2e10, 3, 5)], draws=0)
+    assert longer.note is None
+    assert "tokens grow in step with size" in (longer.caution or "")
+    assert "the levels of 3 of 33 rows lean on it" in (longer.caution or "")
+    flat = [replace(run, tokens=1e9) for run in SMALL]
+    assert "all have one token budget (1e+09)" in (predict(flat, LARGE, draws=0).caution or "")
+    two = [*SMALL, *mixtures(1e7, 4e9, 4, 6)]
+    assert predict(two, mixtures(1.6e8, 3.2e10, 3, 5), draws=0).caution is None
+
+
 def test_losses_that_are_not_known_are_predicted_and_not_scored():
     unknown = [replace(run, losses={}) for run in LARGE]
     assert scores(predict(SMALL, unknown, draws=0)) == {}

@@ -1,14 +1,20 @@
 import json
 from dataclasses import replace
 
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scaling_sweeps import fit_config, simulate
+from test_scaling_predict import mixtures
 
 from hephaestus_dag.scaling.__main__ import main
-from hephaestus_dag.scaling.decision import chosen_ratio
+from hephaestus_dag.scaling.decision import chosen_ratio, decide
+from hephaestus_dag.scaling.pictures import draw
 from hephaestus_dag.scaling.report import PICTURES, fit_and_write
 from hephaestus_dag.scaling.runs import write_runs
+from hephaestus_dag.scaling.study import study
 
 FILES = {"law.json", "runs.parquet", "optima.csv", *PICTURES.values()}
 
@@ -83,8 +89,48 @@ def test_names_are_no_markup_and_runs_left_out_are_named(tmp_path, capsys, monke
         for run in simulate(0.003, seed=0, replicates=False)
     ]
     runs[5] = replace(runs[5], status="diverged at step 40", losses={})
+    runs[9] = replace(runs[9], losses=runs[9].losses | {"text": runs[9].losses["text"] + 0.1})
     write_runs(tmp_path / "table.parquet", runs)
-    assert main(["fit", str(tmp_path / "table.parquet")]) == 3
-    printed = capsys.readouterr()
-    assert "[/bold]" in printed.out
-    assert f"left out: {runs[5].cell}: diverged at step 40" in printed.err
+    pyarrow.csv.write_csv(pq.read_table(tmp_path / "table.parquet"), tmp_path / "table.csv")
+    lines = (tmp_path / "table.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "table.csv").write_text("".join([*lines[:2], "\n", *lines[2:], lines[-1]]))
+    assert main(["fit", str(tmp_path / "table.csv"), "--json", str(tmp_path / "law.json")]) == 3
+    printed = capsys.readouterr().out
+    assert "[/bold]" in printed
+    assert "table.csv: 25 rows, 23 used, copies of others: 1, 1 left out" in printed
+    assert f"left out: line 8, {runs[5].cell}: diverged at step 40" in printed
+    assert "sizes: 4.5e+07, 1.35e+08, 3.5e+08, 6.5e+08 parameters" in printed
+    assert "token budgets: 9e+08, 2.7e+09, 7e+09, 1.3e+10" in printed
+    assert "6 mixtures; only agent varies" in printed
+    assert "losses (rows that have them): agent (23), [/bold] (23), text (23)" in printed
+    assert "seeds: 1; runs that repeat the size and mixture of another: 0" in printed
+    assert f"line 12, {runs[9].cell}: loss text" in printed
+    (far,) = json.loads((tmp_path / "law.json").read_text())["outliers"]
+    assert (far["place"], far["cell"], far["loss"]) == ("line 12", runs[9].cell, "text")
+    assert far["residual"] > 10
+
+
+def test_off_a_line_the_pictures_show_every_domain_and_a_gain_within_the_noise_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [
+        replace(run, losses={"web": 2 + 1e6 / run.params + 0.003 * rng.standard_normal()})
+        for params in (1e7, 4e7, 1.6e8)
+        for run in mixtures(params, 20 * params, 10, int(params))
+    ]
+    config = fit_config(objective={"web": 1.0}, target=None)
+    found = study(runs, config)
+    assert any("the runs cannot tell mixtures apart" in reason for reason in decide(found, config).reasons)
+    draw(found, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(PICTURES.values())
+    assert all(min(Image.open(path).size) > 300 for path in tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_said_before_the_fit(tmp_path, capsys):
+    write_runs(tmp_path / "few.parquet", simulate(0.003, seed=0)[:3])
+    for command in (["fit", str(tmp_path / "few.parquet")], ["predict", *[str(tmp_path / "few.parquet")] * 2]):
+        assert main([*command, "--json", str(tmp_path / "absent" / "law.json")]) == 2
+        assert f"there is no folder {tmp_path / 'absent'}; create it first" in capsys.readouterr().err
+        assert main([*command, "--json", str(tmp_path)]) == 2
+        assert "not a file" in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "few.parquet"), "--pictures", str(tmp_path / "few.parquet")]) == 2
+    assert "not a folder" in capsys.readouterr().err

@@ -84,6 +84,8 @@ def test_a_cell_with_two_results_is_refused_and_a_copy_is_not(tmp_path):
         (PLAIN + "1e6,1e9\n", "not a readable table"),
         (PLAIN + "1e6,1e9,0.3,0.7,nan,1\n", "row 1: loss_web is nan; run the cell again"),
         (PLAIN.replace("loss_code", "loss_web") + "1e6,1e9,0.3,0.7,1,2\n", r"column\(s\) loss_web stand there twice"),
+        (PLAIN.replace(",", ";") + "1e6;1e9;0,3;0,7;3,1;2\n", "separated by semicolons; separate them by commas"),
+        (PLAIN.replace(",", "\t") + "1e6\t1e9\t0.3\t0.7\t3.1\t2\n", "separated by tabs; separate them by commas"),
         ("seed," + PLAIN + "inf,1e6,1e9,0.3,0.7,1,2\n", "row 1: seed is inf; it must be a whole number"),
         ("seed," + PLAIN + "1.5,1e6,1e9,0.3,0.7,1,2\n", "row 1: seed is 1.5; it must be a whole number"),
     ],

@@ -1,0 +1,108 @@
+"""A model folder served by vLLM on this machine while it is asked: quicker than transformers on a large accelerator."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hephaestus_dag.evaluation.endpoint import EndpointModel
+from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
+from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
+from hephaestus_dag.evaluation.huggingface_identity import PromptChoice, huggingface_identity
+
+NAME = "model"
+TAIL = 20
+"""Lines of the server's log that an error shows."""
+STOP_SECONDS = 20.0
+"""Seconds that a server has to end by itself."""
+
+
+@contextmanager
+def vllm_model(
+    model_folder: Path,
+    log: Path,
+    source: Mapping[str, Any] | None = None,
+    prompt_format: PromptChoice = "auto",
+    examples: Sequence[Conversation] = QUESTIONS,
+    concurrency: int = 64,
+    arguments: Sequence[str] = (),
+    start_seconds: float = 900.0,
+) -> Iterator[EndpointModel]:
+    """Serve a model folder on a free port of the loopback interface and yield it; the server is stopped at the end.
+
+    ``source``, ``prompt_format`` and ``examples`` mean what they mean for a ``HuggingFaceModel``; ``arguments`` go to ``vllm
+    serve``, whose output goes to ``log``. Raises ModuleNotFoundError when vLLM is not installed, RuntimeError with the end of
+    the log when the server does not start within ``start_seconds``.
+    """
+    program = shutil.which("vllm")
+    if program is None:
+        raise ModuleNotFoundError(
+            "vLLM is not installed: pip install vllm, in this environment or one whose bin folder is on PATH; "
+            "or evaluate with transformers, which needs nothing more"
+        )
+    identity = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
+    port = _free_port()
+    where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME]
+    command = [program, "serve", str(model_folder), *where, "--dtype", identity["dtype"], *arguments]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # A process group of its own, so that its workers end with it.
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            _wait_until_healthy(server, port, log, start_seconds)
+            config = EndpointConfig(
+                model=NAME,
+                endpoint=f"http://127.0.0.1:{port}/v1",
+                prompt_format=identity["prompt_format"],
+                concurrency=concurrency,
+            )
+            yield EndpointModel(config, {**identity, "engine": "vllm", "arguments": list(arguments)}, examples)
+        finally:
+            _stop(server)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path, seconds: float) -> None:
+    import httpx
+
+    deadline = time.monotonic() + seconds
+    while True:
+        if (status := server.poll()) is not None:
+            raise RuntimeError(f"vllm serve ended with status {status} before it answered:\n{_tail(log)}")
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"vllm serve did not answer within {seconds:.0f} seconds:\n{_tail(log)}")
+        time.sleep(0.1)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL:])
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, by force where it takes too long."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    server.wait()
