@@ -5,8 +5,8 @@
 ``--questions`` is a folder of JSON lines as ``evaluation.mmlu.location`` takes them (``*test*.jsonl``, ``*dev*.jsonl``). Both
 sides run the same lm-eval task over the same prompts in one process, weights in float32; HFLM gets the batch size of ours. Time
 is that of the whole task after a warm-up, by the clock and by the processor. ``same`` counts equal letters, ``apart`` is the
-greatest difference of a log-likelihood in nats. With few ``--subjects``, questions share their examples as they do in the whole test
-(14,042 questions of 57 subjects: 246 to a subject).
+greatest difference of a log-likelihood in nats. With few ``--subjects``, questions share their
+examples as they do in the whole test (14,042 questions of 57 subjects: 246 to a subject).
 """
 
 import argparse

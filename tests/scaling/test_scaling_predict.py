@@ -68,7 +68,8 @@ def test_one_size_predicts_the_order_and_says_that_levels_do_not_extrapolate():
     assert scores(same)["mean"]["mean_absolute_error"] < 0.01
 
 
-def test_rows_of_several_scales_are_ranked_apart_and_the_output_says_so(tmp_path, capsys):
+def test_rows_of_several_scales_are_ranked_apart_and_the_output_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     longer = mixtures(1.6e8, 3.2e10, 10, 5)
     found = predict(SMALL, [*LARGE, *longer], draws=0)
     assert sorted(found.ranks[:30]) == list(range(1, 31))
