@@ -282,7 +282,7 @@ def score_report(*summaries: dict[str, Any]) -> Report:
     not_run = [{"part": part, "because": why} for summary in summaries for part, why in summary["not_run"].items()]
     headline = "; ".join(f"{row['group']} {row['score']:.3f}" for row in rows[:3])
     return Report(
-        headline=headline or f"not run: {'; '.join(row['because'] for row in not_run)}",
+        headline=headline or "; ".join(dict.fromkeys(row["because"] for row in not_run)),
         rows=sum(summary["num_items"] for summary in summaries),
         figures={row["group"]: row["score"] for row in rows} | ({"note": notes} if notes else {}),
         tables={**({"scores": rows} if rows else {}), **({"not run": not_run} if not_run else {})},
