@@ -192,6 +192,7 @@ def benchmark_loss(scored: ScoredModel) -> ArtifactAsset:
                 config.benchmark_loss,
                 build.folder,
                 build.progress,
+                weights=model.loaded() if scored.model else None,
                 **statistics_of(build),
             )
         return score_report(summary)

@@ -72,7 +72,7 @@ class RecordedModel(StreamingModel):
 
         def ask(numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
             asked = [prompts[number] for number in numbers]
-            for place, reply in self._loaded().replies(asked, max_new_tokens, max_prompt_tokens, stop):
+            for place, reply in self.loaded().replies(asked, max_new_tokens, max_prompt_tokens, stop):
                 yield place, Answer(reply=reply)
 
         for number, answer in self._answers(names, ask):
@@ -86,7 +86,7 @@ class RecordedModel(StreamingModel):
         names = [_name("likelihood", prompt, target, max_tokens) for prompt, target in pairs]
 
         def ask(numbers: Sequence[int]) -> Iterator[tuple[int, Answer]]:
-            for place, likelihood in self._loaded().likelihoods([pairs[number] for number in numbers], max_tokens):
+            for place, likelihood in self.loaded().likelihoods([pairs[number] for number in numbers], max_tokens):
                 yield place, Answer(likelihood=likelihood)
 
         for number, answer in self._answers(names, ask):
@@ -117,7 +117,8 @@ class RecordedModel(StreamingModel):
                 self._journal.append(missing[place], answer)
             yield from ((number, answer) for number in numbers[missing[place]])
 
-    def _loaded(self) -> StreamingModel:
+    def loaded(self) -> StreamingModel:
+        """Return the model itself, for what is not recorded. Raises ValueError when it is another than ``identity`` says."""
         if self._model is None:
             self._model = self._load()
             if identity_hash(self._model.identity) != identity_hash(self._identity):

@@ -116,7 +116,7 @@ def test_a_server_has_no_loss_on_token_streams_and_perhaps_none_on_answers(store
         identity: Mapping[str, Any] = MappingProxyType({})
         generate: Any = None
 
-        def loglikelihood(self, pairs: Any, *_: Any) -> list[Likelihood]:
+        def loglikelihood(self, pairs: Any, *_: Any, **__: Any) -> list[Likelihood]:
             raise CannotScoreError("the server returns no log-likelihoods")
 
     summary = evaluate_benchmark_loss(Server(), ANSWERS, [store], BenchmarkLossConfig(), tmp_path / "loss")
