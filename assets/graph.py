@@ -3,7 +3,8 @@
 import dagster as dg
 
 from assets import benchmarks, evaluation, mixture, quality, scaling_law, seed_corpus, training, web_retrieval
-from assets.artifact import ArtifactAsset, Lineage, to_dagster
+from assets.artifact import ArtifactAsset, Lineage
+from assets.page import to_dagster
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scored_models import scored_models, training_data
 from hephaestus_dag.variants import Variants

@@ -6,9 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, result
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact
 from assets.live import LiveView
 from assets.mixture import source_weights
+from assets.page import result
 from assets.showing import rounded
 from assets.training import LOOP, heldout_streams
 from hephaestus_dag.artifacts import Check, Report

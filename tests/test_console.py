@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, to_dagster
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact
+from assets.page import to_dagster
 from hephaestus_dag import events
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.console import STOPPED, main

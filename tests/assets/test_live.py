@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.artifact import Build, Lineage, artifact, to_dagster
+from assets.artifact import Build, Lineage, artifact
 from assets.live import LiveView
+from assets.page import to_dagster
 from hephaestus_dag.artifacts import Report
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.figure import draw_loss

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact, to_dagster
+from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact
+from assets.page import to_dagster
 from hephaestus_dag import events
 from hephaestus_dag.artifacts import ArtifactError, Check, Report
 from hephaestus_dag.recipe import Recipe

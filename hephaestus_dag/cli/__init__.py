@@ -1,0 +1,1 @@
+"""The ``hephaestus`` command: one module per subcommand, which reads options, calls the library and prints."""

@@ -1,0 +1,37 @@
+"""Options that several subcommands share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _store(_context: click.Context, _parameter: click.Parameter, given: Path | None) -> Path:
+    return (given or Path(os.environ.get("HEPHAESTUS_STORE") or "store")).absolute()
+
+
+def with_store(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--store``, passed on as an absolute ``store: Path``."""
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        callback=_store,
+        help="Folder of artifacts [$HEPHAESTUS_STORE or ./store].",
+    )(function)
+
+
+def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, passed on as ``as_json: bool``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")(function)
+
+
+def with_recipe(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument RECIPE, passed on as ``recipe: str``, a packaged name or a path."""
+    return click.argument("recipe", default=lambda: os.environ.get("HEPHAESTUS_RECIPE", "laptop"))(function)
+
+
+def example(*lines: str) -> str:
+    """Return an epilog that shows how a subcommand is used, one command a line."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
