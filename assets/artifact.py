@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from assets.showing_pace import Pace
 from hephaestus_dag import events
 from hephaestus_dag.artifacts import (
     Artifact,
@@ -31,8 +33,6 @@ from hephaestus_dag.recipe import Recipe
 from resources.compute import LocalPool
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
-
-SECONDS_BETWEEN_LOG_LINES = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Build:
     observe: Callable[[Mapping[str, Any], Mapping[str, str]], None]
     """Shows values, and pictures or texts in Markdown, on the asset's page while it is being built."""
     resources: Any
-    _last_log: float = field(default=0.0, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
 
     def input(self, key: str) -> Path:
         """Return the folder of an input artifact."""
@@ -86,12 +86,10 @@ class Build:
         return self.resources.trainer
 
     def progress(self, done: int, total: int) -> None:
-        """Note how far the build has come; logged now and then."""
+        """Note how far the build has come; now and then the log says so, with the speed and the time left."""
         events.emit("progress", self.key, done=done, total=total)
-        now = time.monotonic()
-        if now - self._last_log >= SECONDS_BETWEEN_LOG_LINES:
-            self._last_log = now
-            self.log(f"{done:,} of {total:,}")
+        if line := self._pace.line(done, total):
+            self.log(line)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +158,7 @@ def artifact(
             checks=tuple(checks),
             trains=trains,
             priority=priority,
-            description=description or (function.__doc__ or "").strip(),
+            description=description or getdoc(function) or "",
             page=page or key or function.__name__,
         )
 
@@ -168,13 +166,16 @@ def artifact(
 
 
 class Lineage:
-    """All assets of one recipe, and the identity of each, fixed when the graph is loaded."""
+    """All assets of one recipe, and the identity of each, fixed when the graph is loaded.
 
-    def __init__(self, recipe: Recipe, assets: Iterable[ArtifactAsset]) -> None:
+    Where inputs of the recipe are missing, ``fixed=False`` leaves each identity to whoever asks for it.
+    """
+
+    def __init__(self, recipe: Recipe, assets: Iterable[ArtifactAsset], *, fixed: bool = True) -> None:
         self.recipe = recipe
         self.assets = {asset.key: asset for asset in assets}
         self._identities: dict[str, Identity] = {}
-        for key in self.assets:
+        for key in self.assets if fixed else ():
             self.identity(key)
 
     def identity(self, key: str) -> Identity:

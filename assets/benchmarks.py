@@ -25,16 +25,10 @@ def benchmark_identity(recipe: Recipe) -> dict[str, Any]:
     from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
 
     config = recipe.evaluation
-    files = {
-        "mmlu": config.mmlu.test,
-        "mmlu examples": config.mmlu.dev,
-        "gsm8k": config.gsm8k.test,
-        "human_eval": config.human_eval.test,
-    }
     return {
         "bfcl_checker": environment_fingerprint(),
         "agentbench": versions(read_data(config.agentbench, agentbench_tasks(config.agentbench))[0]),
-        **{name: place.identity() if place else None for name, place in files.items()},
+        **{name: getattr(config, name).identity() for name in ("mmlu", "gsm8k", "human_eval")},
         "kept_out": [each.identity() for each in config.kept_out],
     }
 
@@ -100,7 +94,7 @@ def benchmark_matches(documents: list[str]) -> ArtifactAsset:
         group=GROUP,
         kinds={"parquet"},
         inputs=["benchmark_items", *documents],
-        recipe=["evaluation.overlap"],
+        recipe=[f"evaluation.overlap.{field}" for field in ("n_gram", "shortest_item", "stock_items")],
     )
     def matches(build: Build) -> Report:
         """What documents still share with benchmark items after decontamination: the material of the clean subset."""

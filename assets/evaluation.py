@@ -2,9 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, artifact
@@ -13,58 +12,87 @@ from hephaestus_dag.artifacts import Report
 from hephaestus_dag.evaluation.bfcl.environment import environment_fingerprint
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scored_models import ScoredModel
+from resources.database import DatabaseServer
 
 GROUP = "evaluation"
 STATISTICS = ["evaluation.bootstrap_samples", "evaluation.confidence"]
 FORMAT = "evaluation.prompt_format"
+ENGINE = "evaluation.engine"
+"""What generates replies: a field of those scores alone that generate any."""
 AGENTBENCH_RULES = [
-    f"evaluation.agentbench.{field}"
-    for field in ("tasks", "max_new_tokens", "max_prompt_tokens", "item_seconds", "database", "statement_seconds")
+    f"evaluation.agentbench.{field}" for field in ("tasks", "max_new_tokens", "max_prompt_tokens", "item_seconds", "database")
 ]
+"""Without the limits of each environment, which are in `environments`."""
+
+
+def score_asset(
+    scored: ScoredModel,
+    name: str,
+    recipe: Sequence[str],
+    inputs: Sequence[str] = (),
+    outside: Callable[[Recipe], Mapping[str, Any]] = lambda recipe: {},
+    programs: Sequence[str] = (),
+) -> Callable[[Callable[[Build], Report]], ArtifactAsset]:
+    """Declare a score of a model; `recipe`, `inputs` and `outside` are what it depends on besides what every score does."""
+    return artifact(
+        key=f"{scored.name}/{name}",
+        group=GROUP,
+        kinds={"huggingface", "parquet"},
+        inputs=[*scored.inputs, *inputs],
+        recipe=[*recipe, FORMAT, *STATISTICS],
+        outside=lambda recipe: {**outside(recipe), **scored.identity(recipe)},
+        programs=programs,
+        trains=True,
+    )
 
 
 @contextmanager
-def asked(build: Build, scored: ScoredModel, examples: Sequence[Any]) -> Iterator[Any]:
+def asked(build: Build, scored: ScoredModel, examples: Sequence[Any], engine: str = "huggingface") -> Iterator[Any]:
     """Yield a model that keeps every answer; an interrupted build, or one with other scoring code, asks nothing twice."""
     from hephaestus_dag.evaluation.answers import RecordedModel
-    from hephaestus_dag.evaluation.endpoint import EndpointModel
-    from hephaestus_dag.evaluation.huggingface import HuggingFaceModel
-    from hephaestus_dag.evaluation.huggingface_identity import huggingface_identity
 
-    config, journal = build.recipe.evaluation, build.work / "answers.jsonl"
-    if scored.model:
-        folder = build.input(scored.model) / "model"
-        chosen: dict[str, Any] = {"device": build.device, "prompt_format": config.prompt_format, "examples": examples}
-        identity = huggingface_identity(folder, **chosen)
-
-        def load() -> Any:
-            return HuggingFaceModel(folder, **chosen, batch_size=config.batch_size, batch_tokens=config.batch_tokens)
-    else:
-        served = EndpointModel(config.endpoints[scored.name], examples=examples)
-        identity = served.identity
-
-        def load() -> Any:
-            return served
-
+    journal = build.work / "answers.jsonl"
     earlier = [path / journal.name for path in build.earlier()]
-    with RecordedModel(load, identity, journal, earlier) as model:
+    with ExitStack() as stack:
+        identity, load = loader(build, scored, examples, engine, stack)
+        model = stack.enter_context(RecordedModel(load, identity, journal, earlier))
         yield model
     shutil.copyfile(journal, build.folder / journal.name)
     build.log(f"{model.asked:,} answers generated, {model.recorded:,} found from earlier")
 
 
+def loader(
+    build: Build, scored: ScoredModel, examples: Sequence[Any], engine: str, stack: ExitStack
+) -> tuple[Mapping[str, Any], Callable[[], Any]]:
+    """Return the identity of a model, and what loads it; a server that this starts ends with the stack."""
+    from hephaestus_dag.evaluation.endpoint import EndpointModel
+    from hephaestus_dag.evaluation.huggingface import HuggingFaceModel
+    from hephaestus_dag.evaluation.huggingface_identity import huggingface_identity
+    from hephaestus_dag.evaluation.vllm_server import vllm_identity, vllm_model
+
+    config = build.recipe.evaluation
+    if not scored.model:
+        served = EndpointModel(config.endpoints[scored.name], examples=examples)
+        return served.identity, lambda: served
+    folder = build.input(scored.model) / "model"
+    chosen: dict[str, Any] = {"prompt_format": config.prompt_format, "examples": examples}
+    if engine == "vllm":
+        log = build.work / "vllm.log"
+        return vllm_identity(folder, **chosen), lambda: stack.enter_context(vllm_model(folder, log, **chosen))
+    chosen["device"] = build.device
+    batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_tokens": config.batch_tokens}
+    return huggingface_identity(folder, **chosen), lambda: HuggingFaceModel(folder, **chosen, **batches)
+
+
 def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that scores a model on the function-calling leaderboard."""
 
-    @artifact(
-        key=f"{scored.name}/bfcl_scores",
-        group=GROUP,
-        kinds={"huggingface", "parquet"},
-        inputs=scored.inputs,
-        recipe=["evaluation.bfcl", FORMAT, *STATISTICS],
-        outside=lambda recipe: {"bfcl_checker": environment_fingerprint(), **scored.identity(recipe)},
+    @score_asset(
+        scored,
+        "bfcl_scores",
+        recipe=["evaluation.bfcl", ENGINE],
+        outside=lambda recipe: {"bfcl_checker": environment_fingerprint()},
         programs=[DRIVER],
-        trains=True,
     )
     def scores(build: Build) -> Report:
         """BFCL v2 and v3 by the official checker: one row for each item, with reply or conversation, verdict and reason."""
@@ -73,7 +101,7 @@ def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
         from hephaestus_dag.evaluation.few_shot import FUNCTION_CALLS
 
         checker, items = ensure_environment(build.cache / "bfcl"), build.input("benchmark_items")
-        with asked(build, scored, FUNCTION_CALLS) as model:
+        with asked(build, scored, FUNCTION_CALLS, build.recipe.evaluation.engine) as model:
             summary = evaluate_bfcl(model, checker, items, build.recipe.evaluation, build.folder, build.progress)
         return score_report(summary)
 
@@ -83,15 +111,7 @@ def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
 def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that lets a model act in AgentBench's environments."""
 
-    @artifact(
-        key=f"{scored.name}/agentbench_scores",
-        group=GROUP,
-        kinds={"huggingface", "parquet"},
-        inputs=scored.inputs,
-        recipe=[*AGENTBENCH_RULES, FORMAT, *STATISTICS],
-        outside=lambda recipe: {**environments(recipe), **scored.identity(recipe)},
-        trains=True,
-    )
+    @score_asset(scored, "agentbench_scores", recipe=[*AGENTBENCH_RULES, ENGINE], outside=environments)
     def scores(build: Build) -> Report:
         """AgentBench by the protocol of v0.2: one row for each item, with the conversation, its score and the reason."""
         from hephaestus_dag.evaluation.agentbench.score import evaluate_agentbench
@@ -100,7 +120,7 @@ def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
 
         config = build.recipe.evaluation
         tasks = agentbench_tasks(config.agentbench, build.resources.database.address)
-        with asked(build, scored, SQL_AGENT) as model:
+        with asked(build, scored, SQL_AGENT, build.recipe.evaluation.engine) as model:
             items = build.input("benchmark_items")
             summary = evaluate_agentbench(
                 model, items, config.agentbench, build.folder, tasks, build.progress, **statistics_of(build)
@@ -113,15 +133,7 @@ def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
 def mmlu_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that asks a model multiple-choice questions."""
 
-    @artifact(
-        key=f"{scored.name}/mmlu_scores",
-        group=GROUP,
-        kinds={"huggingface", "parquet"},
-        inputs=scored.inputs,
-        recipe=["evaluation.mmlu", FORMAT, *STATISTICS],
-        outside=scored.identity,
-        trains=True,
-    )
+    @score_asset(scored, "mmlu_scores", recipe=["evaluation.mmlu"])
     def scores(build: Build) -> Report:
         """MMLU through lm-eval: one row for each question, with the log-likelihoods of its letters."""
         from hephaestus_dag.evaluation.few_shot import QUESTIONS
@@ -139,15 +151,7 @@ def mmlu_scores(scored: ScoredModel) -> ArtifactAsset:
 def general_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that checks what a model can do besides being an agent."""
 
-    @artifact(
-        key=f"{scored.name}/general_scores",
-        group=GROUP,
-        kinds={"huggingface", "parquet"},
-        inputs=scored.inputs,
-        recipe=["evaluation.gsm8k", "evaluation.human_eval", FORMAT, *STATISTICS],
-        outside=scored.identity,
-        trains=True,
-    )
+    @score_asset(scored, "general_scores", recipe=["evaluation.gsm8k", "evaluation.human_eval", ENGINE])
     def scores(build: Build) -> Report:
         """GSM8K through lm-eval and HumanEval in a sandbox: one row for each problem, with reply, verdict and reason."""
         from hephaestus_dag.evaluation.few_shot import QUESTIONS
@@ -155,7 +159,7 @@ def general_scores(scored: ScoredModel) -> ArtifactAsset:
         from hephaestus_dag.evaluation.general.human_eval import evaluate_human_eval
 
         config, items, chosen = build.recipe.evaluation, build.input("benchmark_items"), statistics_of(build)
-        with asked(build, scored, QUESTIONS) as model:
+        with asked(build, scored, QUESTIONS, build.recipe.evaluation.engine) as model:
             gsm8k = evaluate_gsm8k(model, items, config.gsm8k, build.folder / "gsm8k", build.progress, **chosen)
             programs = evaluate_human_eval(
                 model, items, config.human_eval, build.folder / "human_eval", build.progress, **chosen
@@ -168,15 +172,7 @@ def general_scores(scored: ScoredModel) -> ArtifactAsset:
 def benchmark_loss(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that measures a model's loss on reference answers and held-out documents."""
 
-    @artifact(
-        key=f"{scored.name}/benchmark_loss",
-        group=GROUP,
-        kinds={"huggingface", "parquet"},
-        inputs=[*scored.inputs, "tokenized_seed"],
-        recipe=["evaluation.benchmark_loss", FORMAT, *STATISTICS],
-        outside=scored.identity,
-        trains=True,
-    )
+    @score_asset(scored, "benchmark_loss", recipe=["evaluation.benchmark_loss"], inputs=["tokenized_seed"])
     def loss(build: Build) -> Report:
         """Bits per byte of every benchmark's reference answers, and of held-out agent, code and text documents."""
         from hephaestus_dag.evaluation.benchmark_loss import evaluate_benchmark_loss
@@ -264,12 +260,14 @@ def statistics_of(build: Build) -> dict[str, Any]:
 
 
 def environments(recipe: Recipe) -> dict[str, Any]:
-    """Return which of the environments asked for cannot run here, and why: what installs them changes the scores."""
+    """Return of each environment that is asked for what it lacks, since what installs that changes the scores, or its rules."""
     from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
 
-    config = recipe.evaluation.agentbench
-    found = {name: task for name, task in agentbench_tasks(config).items() if name in config.tasks}
-    return {"environments": {name: task.unavailable() for name, task in found.items()} if config.data else {}}
+    config, server = recipe.evaluation.agentbench, DatabaseServer(**recipe.execution.database.model_dump())
+    if config.data is None:
+        return {"environments": {}}
+    tasks = agentbench_tasks(config, server.address)
+    return {"environments": {name: tasks[name].missing() or dict(tasks[name].identity()) for name in config.tasks}}
 
 
 def score_report(*summaries: dict[str, Any]) -> Report:
@@ -288,84 +286,3 @@ def score_report(*summaries: dict[str, Any]) -> Report:
         figures={row["group"]: row["score"] for row in rows} | ({"note": notes} if notes else {}),
         tables={**({"scores": rows} if rows else {}), **({"not run": not_run} if not_run else {})},
     )
-
-
-def benchmark_report(models: Sequence[ScoredModel]) -> ArtifactAsset:
-    """Return the asset that puts the scores of all models side by side."""
-    keys = [key for each in models for key in (*each.scores, each.overlap, *each.checkpoints, each.model) if key]
-
-    @artifact(
-        key="benchmark_report",
-        group=GROUP,
-        kinds={"report"},
-        inputs=dict.fromkeys(keys),
-        recipe=["evaluation.reference_variant", "evaluation.bootstrap_samples", "caveat", "training.backbone.model"],
-    )
-    def report(build: Build) -> Report:
-        """The paper's tables: every model's scores with intervals, also on clean items, and the paired differences."""
-        from hephaestus_dag.evaluation.card import card_with_scores
-        from hephaestus_dag.evaluation.report import write_report
-
-        config = build.recipe.evaluation
-        told = {scored.name: told_of(build, scored) for scored in models}
-        written = write_report(told, build.folder, build.recipe.caveat, config.reference_variant, config.bootstrap_samples)
-        (build.folder / "cards").mkdir()
-        for scored in models:
-            card = build.input(scored.model) / "model" / "README.md" if scored.model else None
-            text = card.read_text() if card and card.is_file() else f"# {scored.name}\n"
-            measured = card_with_scores(text, told[scored.name].scores, told[scored.name].overlap, config.bootstrap_samples)
-            (build.folder / "cards" / f"{scored.name}.md").write_text(measured)
-        radar = {"all abilities": "radar.png"} if (build.folder / "radar.png").exists() else {}
-        return Report(
-            headline=f"{len(models)} models compared: {', '.join(told)}",
-            rows=len(models),
-            figures={"models": len(models), "notice": written["notice"]},
-            tables={"main": main_table(written)},
-            pictures={"scores": "scores.png", **radar},
-        )
-
-    return report
-
-
-def told_of(build: Build, scored: ScoredModel) -> Any:
-    """Return what the report is told about a model: its scores, and the way from them back to documents."""
-    from hephaestus_dag.evaluation.report.entrant import Entrant, Link, Stage
-
-    folders = [folder for key in scored.scores for folder in score_folders(build.input(key))]
-    links = [Link(what="score", asset=key, fingerprint=build.inputs[key].fingerprint) for key in scored.scores]
-    if not scored.model:
-        return Entrant(scores=folders, role="endpoint", chain=links)
-    trained = json.loads((build.input(scored.overlap) / "trained.json").read_text())
-    way = dict.fromkeys([scored.model, *reversed(scored.checkpoints)])
-    links += [Link(what="checkpoint", asset=key, fingerprint=build.inputs[key].fingerprint) for key in way]
-    links += [Link(what="training data", **each) for each in trained["chain"]]
-    return Entrant(
-        scores=folders,
-        role="variant" if scored.checkpoints else "base",
-        backbone=build.recipe.training.backbone.model or "trained here from scratch",
-        overlap=build.input(scored.overlap),
-        stages=[Stage(name=key, checkpoint=build.input(key)) for key in scored.checkpoints],
-        chain=links,
-        sources=trained["sources"],
-    )
-
-
-def score_folders(folder: Path) -> list[Path]:
-    """Return the score folders in an artifact: itself, or one for each benchmark."""
-    return [folder] if (folder / "summary.json").exists() else sorted(path.parent for path in folder.glob("*/summary.json"))
-
-
-def main_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the score that stands for each benchmark, by model."""
-    from hephaestus_dag.evaluation.report.cells import decimals_of, find_column, number
-    from hephaestus_dag.evaluation.report.published import MAIN
-
-    rows = []
-    for name in report["variants"]:
-        row = {"model": name}
-        for column in MAIN:
-            found = find_column(report, name, column)
-            digits = decimals_of(report, column.benchmark, found[0]) if found else None
-            row[column.title] = number(found[1]["score"], digits) if found else "not run"
-        rows.append(row)
-    return rows

@@ -40,7 +40,10 @@ def tokenizer_identity(recipe: Recipe) -> dict[str, Any]:
 
 @artifact(group=GROUP, kinds={"huggingface"}, inputs=["seed_corpus"], recipe=["mixture.tokenizer"], outside=tokenizer_identity)
 def tokenizer(build: Build) -> Report:
-    """The tokenizer of every model of the run: trained on the seed corpus, or the backbone's own."""
+    """The tokenizer of every model of the run: trained on the seed corpus, or the backbone's own.
+
+    Mixtures, training and scores count in its tokens (paper, section 4.3).
+    """
     from hephaestus_dag.mixture.tokenise import sample_texts
     from hephaestus_dag.mixture.tokenizer import copy_tokenizer, train_tokenizer
     from hephaestus_dag.models import resolve_model
@@ -79,7 +82,8 @@ def tokenise(build: Build, documents: str) -> Report:
         map=build.pool.map,
         earlier=build.earlier(),
     )
-    streams = [{"stream": name, **stream} for name, stream in figures["streams"].items()]
+    columns = ("tokens", "documents", "bytes", "domain", "split")
+    streams = [{"stream": name, **{key: stream[key] for key in columns}} for name, stream in figures["streams"].items()]
     tokens = sum(stream["tokens"] for stream in streams)
     found = check_borders(build.folder, tokenizer)
     return Report(
@@ -106,7 +110,11 @@ def tokenise(build: Build, documents: str) -> Report:
     checks=[BORDERS_CHECK],
 )
 def tokenized_seed(build: Build) -> Report:
-    """The seed corpus as token streams, one per source, with a ledger that leads back to documents."""
+    """The seed corpus as token streams, one per source, with a ledger that leads back to documents.
+
+    Mixtures are indices over these streams (paper, section 4.3), so no token is stored twice. Streams called `heldout` are
+    never trained on: held-out losses are measured on them.
+    """
     return tokenise(build, "seed_corpus")
 
 
@@ -122,7 +130,10 @@ def tokenized_web(key: str, documents: str) -> ArtifactAsset:
         checks=[BORDERS_CHECK],
     )
     def tokenized(build: Build) -> Report:
-        """Retrieved web documents as token streams; they count towards the agent share."""
+        """Retrieved web documents as token streams, with a ledger that leads back to documents.
+
+        They count towards the agent share of Stage I (paper, section 4.3).
+        """
         return tokenise(build, documents)
 
     return tokenized
@@ -172,14 +183,17 @@ def contamination_check(build: Build, stores: list[Path]) -> Check:
     """Look for benchmark items in what a stage is shown, decoded from its tokens."""
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.mixture.contents import decoded_documents
+    from hephaestus_dag.mixture.store import TokenStore
 
     index = BenchmarkIndex.load(build.input("benchmark_items") / "index")
-    hits = [
-        f"{identity} holds {hit.item_id}"
-        for identities, texts in decoded_documents(stores, build.input("tokenizer"))
-        for identity, hit in zip(identities, index.hits(texts), strict=True)
-        if hit
-    ]
+    streams = [stream for store in stores for stream in TokenStore(store).streams.values()]
+    total = sum(stream.documents for stream in streams if stream.split == "train")
+    seen, hits = 0, []
+    for identities, texts in decoded_documents(stores, build.input("tokenizer")):
+        found = zip(identities, index.hits(texts), strict=True)
+        hits += [f"{identity} holds {hit.item_id}" for identity, hit in found if hit]
+        seen += len(texts)
+        build.progress(seen, total)
     return Check(
         name=CONTAMINATION_CHECK.name,
         passed=not hits,
@@ -208,7 +222,11 @@ def mixed_corpus(key: str, web: str | None, fitted: bool) -> ArtifactAsset:
         checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
     )
     def mixed(build: Build) -> Report:
-        """Stage I: agent, code and text tokens in their shares, sequence by sequence."""
+        """What Stage I is shown: agent, code and text tokens in their shares, sequence by sequence.
+
+        The paper's mixture of section 4.3: the agent ratio is the recipe's or the one that the scaling law supports. An index
+        over token streams, exact to one sequence at any moment of training.
+        """
         from hephaestus_dag.scaling.decision import chosen_ratio
 
         section = build.recipe.mixture
@@ -235,7 +253,10 @@ def seed_mixture(key: str, corpus: str | None, replayed: list[str]) -> ArtifactA
         checks=[BUDGET_CHECK, CONTAMINATION_CHECK],
     )
     def mixture(build: Build) -> Report:
-        """Stage II: the high-quality seed corpus alone, and a part of Stage I again, against forgetting."""
+        """What Stage II is shown: the high-quality seed corpus alone, and a part of Stage I again, against forgetting.
+
+        An index over token streams (paper, section 5).
+        """
         from hephaestus_dag.mixture.plan import Replay
 
         section = build.recipe.mixture
@@ -262,7 +283,10 @@ def shares(components: tuple[Component, ...]) -> str:
     checks=[CONTAMINATION_CHECK],
 )
 def instruction_corpus(build: Build) -> Report:
-    """Stage III: conversations in the chat template, packed whole, with loss on the assistant's turns only."""
+    """What Stage III is shown: conversations in the chat template, packed whole, with loss on the assistant's turns only.
+
+    Instruction tuning (paper, section 5).
+    """
     from hephaestus_dag.mixture.instructions import build_instructions, plan_instructions
 
     section = build.recipe.mixture

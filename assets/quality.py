@@ -48,9 +48,14 @@ def by_step(pages: "Canaries") -> str:
     recipe=[f"quality.annotation.{name}" for name in ("num_samples", "num_strata", "good_above", "recheck_samples", "seed")],
     outside=lambda recipe: annotation_identity(recipe.quality.annotation),
     checks=[JUDGED, STABLE],
+    trains=True,
 )
 def quality_annotations(build: Build) -> Report:
-    """A language model's judgement, by a written rubric, of a sample of web pages from every stratum of retrieval scores."""
+    """A language model's judgement, by a written rubric, of a sample of web pages from every stratum of retrieval scores.
+
+    The examples that the quality classifier learns from (paper, section 4.2). What it cost is under `tokens in`, what the
+    model read, and `tokens out`, what it wrote.
+    """
     from hephaestus_dag.quality.annotate import annotate_sample
 
     config = build.recipe.quality.annotation
@@ -98,7 +103,10 @@ def quality_annotations(build: Build) -> Report:
     checks=[BETTER_THAN_CHANCE],
 )
 def quality_classifier(build: Build) -> Report:
-    """A fastText classifier that learned from seed documents and annotated pages, measured beside its alternatives."""
+    """A fastText classifier that learned from seed documents and annotated pages, measured beside its alternatives.
+
+    It decides which retrieved pages help an agent (paper, section 4.2); all measures are on examples that it did not see.
+    """
     from hephaestus_dag.quality.classifier import train_classifier
 
     found = train_classifier(
@@ -145,7 +153,10 @@ def quality_classifier(build: Build) -> Report:
 
 @artifact(group=GROUP, kinds={"fasttext", "parquet"}, inputs=["retrieved_web_shards", "quality_classifier"])
 def quality_scored_web(build: Build) -> Report:
-    """A quality score for every retrieved document, beside the documents."""
+    """A quality score for every retrieved document, beside the documents.
+
+    The classifier's probability that a page helps an agent (paper, section 4.2); a threshold can move without scoring again.
+    """
     from hephaestus_dag.quality.scoring import score_documents
 
     found = score_documents(
@@ -166,9 +177,13 @@ def quality_scored_web(build: Build) -> Report:
     recipe=["quality.filter"],
     outside=lambda recipe: encoder_identity(recipe) | {"junk": junk_digest()},
     checks=[KEPT, PLANTED, JUNK],
+    trains=True,
 )
 def filtered_web(build: Build) -> Report:
-    """The retrieved documents that score high enough; the others are kept aside with their score."""
+    """The retrieved documents that score high enough; the others are kept aside with their score.
+
+    The web part of Stage I (paper, section 4.2). Planted agent pages must come through, and planted junk must not.
+    """
     from hephaestus_dag.quality.canaries import JUNK_LET_THROUGH, PLANTED_RECALL, canary_check
     from hephaestus_dag.quality.threshold import apply_threshold
 

@@ -7,11 +7,13 @@ from typing import Any
 import dagster as dg
 
 from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, artifact
+from assets.choice import chosen
+from assets.failure import say_what_failed
 from assets.live import LiveView
 from assets.mixture import source_weights
-from assets.page import result
+from assets.page import RESOURCES, result
 from assets.showing import rounded
-from assets.training import LOOP, heldout_streams
+from assets.training import LOOP, heldout_streams, processor_hours
 from hephaestus_dag.artifacts import Check, Report
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scaling.slots import slot
@@ -22,6 +24,7 @@ GROUP = "scaling_law"
 STORES = ("tokenized_seed", "tokenized_web")
 SWEEP = "proxy_runs"
 ANSWERS = "proxy_answers"
+BACKBONES = "proxy_backbones/"
 
 
 @artifact(
@@ -135,19 +138,23 @@ def proxy_runs(recipe: Recipe) -> list[ArtifactAsset]:
     cells, starts = plan_sweep(sweep), plan_starts(sweep)
     answers = ANSWERS if sweep.benchmark_items else None
     outside = ["tokenizer", *STORES, *(["benchmark_items"] if answers else [])]
-    begun = [proxy_run(cell, f"proxy_backbones/{cell.name}", STORES[:1], None, answers) for cell in starts]
+    begun = [proxy_run(cell, f"{BACKBONES}{cell.name}", STORES[:1], None, answers) for cell in starts]
     start_of = {cell.name: backbone.key for cell, backbone in zip(starts, begun, strict=True)}
     declared = [proxy_run(cell, f"{SWEEP}/{cell.name}", STORES, start_of.get(cell.rung.name), answers) for cell in cells]
 
     @artifact(key=SWEEP, group=GROUP, kinds={"parquet"}, inputs=[*outside, *(cell.key for cell in declared)])
     def gathered(build: Build) -> Report:
-        """Proxy models: several sizes at several agent ratios and token budgets, each with its held-out losses."""
+        """Proxy models: several sizes at several agent ratios and token budgets, each with its held-out losses.
+
+        The runs behind the scaling law (paper, section 4.3, Figure 3). Each cell is an artifact of its own, under this folder.
+        """
         from hephaestus_dag.scaling.gather import gather_runs
 
         folders = [build.input(f"proxy_runs/{cell.name}") for cell in cells]
         runs = gather_runs(cells, folders, [build.input(store) for store in STORES], build.folder / "runs.parquet")
         sizes, ratios = {cell.rung.name for cell in cells}, {cell.agent_ratio for cell in cells}
         failed = sum(run.status != "ok" for run in runs)
+        seconds = sum(build.inputs[cell.key].seconds for cell in declared)
         return Report(
             headline=f"{len(runs)} runs: {len(sizes)} sizes x {len(ratios)} agent ratios x {len(cells[0].budgets)} budgets"
             + (f"; {failed} diverged" if failed else ""),
@@ -156,6 +163,7 @@ def proxy_runs(recipe: Recipe) -> list[ArtifactAsset]:
                 "runs": len(runs),
                 "diverged": failed,
                 "training FLOPs (6 x parameters x tokens)": sum(run.flops for run in runs),
+                f"{processor_hours(build.device)}, all cells": round(seconds * build.trainer.num_processes / 3600, 4),
             },
             tables={
                 "losses (bits per byte)": [
@@ -193,7 +201,10 @@ def proxy_runs(recipe: Recipe) -> list[ArtifactAsset]:
     ],
 )
 def fitted_power_law(build: Build) -> Report:
-    """The law of held-out loss over size, tokens and agent ratio, with the ratio it supports and the doubt about it."""
+    """The law of held-out loss over size, tokens and agent ratio, with the ratio it supports and the doubt about it.
+
+    The paper's Figure 3 (section 4.3). Where the runs cannot tell ratios apart it says so, and which runs would.
+    """
     from hephaestus_dag.scaling.report import PICTURES, fit_and_write
     from hephaestus_dag.scaling.runs import read_runs
 
@@ -228,34 +239,32 @@ def _rounded(losses: dict[str, float]) -> dict[str, float]:
 def sweep_to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -> dg.AssetsDefinition:
     """Return the sweep as a graph asset: one dynamic op for each cell, which is its own artifact.
 
-    As many cells train at once as the recipe says. One at a time, they wait in the pool of the other training jobs.
+    As many cells train at once as the recipe says; where they wait in a pool, as many as that lets through.
     """
     at_once = lineage.recipe.scaling_law.cells_at_once
-    cells = [key for key in asset.inputs if key.startswith(f"{SWEEP}/")]
-    starts = [key for key in lineage.assets if key.startswith("proxy_backbones/")]
-    outside = [key for key in asset.inputs if key not in cells]
-    resources = {"store", "compute", "trainer"}
+    starts = any(key.startswith(BACKBONES) for key in lineage.assets)
+    outside = [key for key in asset.inputs if not key.startswith(f"{SWEEP}/")]
 
-    def plan(name: str, keys: list[str]) -> dg.OpDefinition:
-        @dg.op(name=name, ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(str))
-        def give():
-            for key in keys:
-                yield dg.DynamicOutput(key, mapping_key=re.sub(r"\W", "_", key.partition("/")[2]))
+    def plan(name: str, prefix: str) -> dg.OpDefinition:
+        @dg.op(name=name, ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(str), required_resource_keys=RESOURCES)
+        def give(context):
+            for key in chosen(lineage, context).assets:
+                if key.startswith(prefix):
+                    yield dg.DynamicOutput(key, mapping_key=re.sub(r"\W", "_", key.removeprefix(prefix)))
 
         return give
 
-    @dg.op(ins={name: dg.In(dg.Nothing) for name in outside}, out=dg.Out(dg.Nothing), required_resource_keys=resources)
+    @dg.op(ins={name: dg.In(dg.Nothing) for name in outside}, out=dg.Out(dg.Nothing), required_resource_keys=RESOURCES)
     def prepare(context):
-        if ANSWERS in lineage.assets:
-            lineage.build(ANSWERS, context)
+        run = chosen(lineage, context)
+        if ANSWERS in run.assets:
+            run.build(ANSWERS, context)
 
     def train(name: str) -> dg.OpDefinition:
-        @dg.op(
-            name=name, required_resource_keys=resources, pool=pool if at_once == 1 else None, tags={"dagster/priority": "-1"}
-        )
+        @dg.op(name=name, required_resource_keys=RESOURCES, pool=pool, tags={"dagster/priority": "-1"})
         def work(context, key: str) -> str:
             with slot(context.resources.store.cache / "proxy_slots", at_once):
-                lineage.build(key, context)
+                chosen(lineage, context).build(key, context)
             return key
 
         return work
@@ -264,9 +273,10 @@ def sweep_to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -
     def all_started(trained):
         pass
 
-    @dg.op(required_resource_keys=resources)
+    @dg.op(required_resource_keys=RESOURCES)
     def gather(context, keys: list):
-        return result(asset, lineage.build(asset.key, context))
+        run = chosen(lineage, context)
+        return result(run, asset.key, run.build(asset.key, context))
 
     @dg.graph_asset(
         key=asset.key,
@@ -274,12 +284,14 @@ def sweep_to_dagster(lineage: Lineage, asset: ArtifactAsset, pool: str | None) -
         kinds=set(asset.kinds),
         description=asset.description,
         code_version=lineage.local_version(asset.key),
+        metadata={"recipe": lineage.recipe.name},
         ins={name: dg.AssetIn(name, dagster_type=dg.Nothing) for name in outside},
+        hooks={say_what_failed},
     )
     def sweep(**inputs: Any):
         ready = prepare(**inputs)
         if starts:
-            ready = all_started(plan("plan_starts", starts)(ready).map(train("pretrain_proxy")).collect())
-        return gather(plan("plan_cells", cells)(ready).map(train("train_cell")).collect())
+            ready = all_started(plan("plan_starts", BACKBONES)(ready).map(train("pretrain_proxy")).collect())
+        return gather(plan("plan_cells", f"{SWEEP}/")(ready).map(train("train_cell")).collect())
 
     return sweep

@@ -89,8 +89,9 @@ def with_summary(build: Build, report: Report) -> Report:
     from hephaestus_dag.corpus_summary import summarise
 
     found = summarise(build.folder, resolve_model(counting_model(build.recipe), build.cache))
+    columns = ("source", "kind", "documents", "tokens", "APIs", "characters", "license", "domain")
     tables = {
-        "documents by source": found.by_source,
+        "documents by source": [{name: row[name] for name in columns} for row in found.by_source],
         "largest providers": found.by_provider,
         "documents by format": found.by_format,
     }
@@ -104,7 +105,11 @@ def with_summary(build: Build, report: Report) -> Report:
     programs=READERS,
 )
 def tool_documentation(build: Build) -> Report:
-    """Documentation of tools and APIs, one document per operation: name, description, parameters, returns."""
+    """Documentation of tools and APIs, one document per operation: name, description, parameters, returns.
+
+    The largest part of the seed corpus (paper, section 4.1): who has read how tools are described can learn to call them. Read
+    from the sources in the table below; every document keeps its origin and licence.
+    """
     return with_summary(build, collect(build, "seed_corpus.tool_documentation", "operations"))
 
 
@@ -116,7 +121,11 @@ def tool_documentation(build: Build) -> Report:
     programs=READERS,
 )
 def function_calling_trajectories(build: Build) -> Report:
-    """Requests, the calls that answer them and what came back: recorded ones, and synthetic ones that say so."""
+    """Requests, the calls that answer them and what came back: recorded ones, and synthetic ones that say so.
+
+    The part of the seed corpus that shows tools in use (paper, section 4.1), and what Stage III is tuned on.
+    `trajectories.parquet` has them as messages, `documents/` as the text that pre-training reads.
+    """
     from hephaestus_dag.sources.collect import collect_trajectories
     from hephaestus_dag.sources.synthesis.synthetic_calls import synthesise_from_sources
 
@@ -134,7 +143,10 @@ def function_calling_trajectories(build: Build) -> Report:
     programs=READERS,
 )
 def code_documents(build: Build) -> Report:
-    """Source code, one document per file."""
+    """Source code, one document per file.
+
+    A general part of the seed corpus (paper, section 4.1), which keeps the model able to write code.
+    """
     return collect(build, "seed_corpus.code_documents", "files")
 
 
@@ -145,7 +157,10 @@ def code_documents(build: Build) -> Report:
     programs=READERS,
 )
 def text_documents(build: Build) -> Report:
-    """General prose, which keeps the model able to read and write."""
+    """General prose: manuals, comments, readmes.
+
+    A general part of the seed corpus (paper, section 4.1), which keeps the model able to read and write.
+    """
     return collect(build, "seed_corpus.text_documents", "texts")
 
 
@@ -164,9 +179,12 @@ def synthetic_documentation_identity(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-@artifact(group=GROUP, kinds={"huggingface", "parquet"}, outside=synthetic_documentation_identity)
+@artifact(group=GROUP, kinds={"huggingface", "parquet"}, outside=synthetic_documentation_identity, trains=True)
 def synthetic_documentation(build: Build) -> Report:
-    """Reference documentation that a language model wrote from code: the paper's second synthetic channel, marked as such."""
+    """Reference documentation that a language model wrote from code, marked as synthetic.
+
+    The second synthetic channel of the seed corpus (paper, section 4.1).
+    """
     from hephaestus_dag.documents import DocumentWriter
     from hephaestus_dag.language_model import make_language_model
     from hephaestus_dag.sources.synthesis.documentation import write_documentation
@@ -209,7 +227,11 @@ def seed_corpus(recipe: Recipe) -> list[ArtifactAsset]:
         checks=[CURATION_CHECK, PLANTED_CHECK],
     )
     def seed(build: Build) -> Report:
-        """The seed corpus: all kinds of documents without copies, near-duplicates or benchmark text, with their licences."""
+        """The seed corpus: all kinds of documents without copies, near-duplicates or benchmark text, with their licences.
+
+        What the rest of the run starts from (paper, section 4.1): its documents search the web, teach the quality classifier
+        and make up Stage II. `removed.parquet` names every document that went, with the reason.
+        """
         return with_summary(build, curated(build, [build.input(key) for key in build.inputs if key != "benchmark_items"]))
 
     return [*written, seed]

@@ -23,11 +23,18 @@ GENERAL_CHECK = CheckDeclaration(
     blocking=False,
 )
 MFU = "tokens/s x {flops:.4g} FLOP per token (6 N + 12 L d T) / ({peak})"
-RUN_FIGURES = ("steps", "tokens", "tokens_per_second", "seconds", "world_size", "attempts")
+RUN_FIGURES = {
+    "steps": "steps",
+    "tokens": "tokens",
+    "tokens_per_second": "tokens per second",
+    "seconds": "training seconds",
+    "world_size": "processes",
+    "attempts": "attempts",
+}
 STAGE_DESCRIPTIONS = {
-    1: "Stage I: the backbone after continual pre-training on the mixed corpus.",
-    2: "Stage II: after continual pre-training on the high-quality seed corpus.",
-    3: "Stage III: after instruction tuning.",
+    1: "The model after Stage I, continual pre-training of the backbone on agent, code and text (paper, section 5).",
+    2: "The model after Stage II, continual pre-training on the high-quality seed corpus (paper, section 5).",
+    3: "The model after Stage III, instruction tuning on conversations with tools (paper, section 5): what is scored.",
 }
 
 
@@ -63,6 +70,11 @@ def train(build: Build, model: Any, config: Any, mixture: Path, stores: list[Pat
     return training_report(build, mixture, build.trainer.train(job, build.log, view.note, threads, build.warn))
 
 
+def processor_hours(device: str) -> str:
+    """Return what the time of a training job on a device is counted in."""
+    return "GPU hours" if device.startswith("cuda") else "CPU process hours"
+
+
 def training_report(build: Build, mixture: Path, summary: Any) -> Report:
     """Return the report of a finished training job."""
     before, after = summary["heldout_before"], summary["heldout"]
@@ -70,15 +82,15 @@ def training_report(build: Build, mixture: Path, summary: Any) -> Report:
     tolerance = build.recipe.training.forgetting_tolerance
     losses = " ".join(f"{domain} {values['bits_per_byte']:.2f}" for domain, values in sorted(after.items()))
     final = "unknown, no step made an update" if summary["loss"] is None else f"{summary['loss']:.4f}"
-    processors = "GPU" if summary["device"].startswith("cuda") else "CPU process"
     return Report(
         headline=f"{summary['steps']:,} steps, {summary['tokens']:,} tokens; held-out bits per byte: {losses}",
         rows=summary["steps"],
         figures=figures_of(
             {
-                **{name: summary[name] for name in RUN_FIGURES},
-                **{f"{name} parameters": count for name, count in summary["parameters"].items()},
-                f"{processors} hours": summary["seconds"] * summary["world_size"] / 3600,
+                **{title: summary[name] for name, title in RUN_FIGURES.items()},
+                processor_hours(summary["device"]): summary["seconds"] * summary["world_size"] / 3600,
+                "parameters": summary["parameters"]["total"],
+                "parameters without embeddings": summary["parameters"]["non_embedding"],
                 "MFU": summary["mfu"] if summary["mfu"] is not None else f"unknown: {summary['peak_from']}",
                 "MFU is": MFU.format(flops=summary["flops_per_token"], peak=summary["peak_from"]),
                 "training loss (nats per token)": summary["loss"],
@@ -135,7 +147,10 @@ def training_report(build: Build, mixture: Path, summary: Any) -> Report:
     priority=1,
 )
 def backbone(build: Build) -> Report:
-    """The model that Stage I starts from: a published one, or a small one pre-trained here on code and text."""
+    """The model that Stage I starts from: a published one, or a small one pre-trained here on code and text.
+
+    The paper starts from LLaMA-3-8B (section 5). `model/` loads with transformers.
+    """
     import shutil
 
     from hephaestus_dag.mixture.config import Component

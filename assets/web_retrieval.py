@@ -67,7 +67,7 @@ def encoder_identity(recipe: Recipe) -> dict[str, Any]:
 def web_corpus(build: Build) -> Report:
     """Web documents of every sort, some worth finding, most not: without copies of the seed and without benchmark text.
 
-    Only shards that no earlier build has read are read.
+    What retrieval searches (paper, section 4.2). Only shards that no earlier build has read are read.
     """
     import shutil
 
@@ -119,9 +119,13 @@ def open_encoder(build: Build) -> "Encoder":
     inputs=["seed_corpus"],
     recipe=[f"{RETRIEVAL}.{name}" for name in ("query_domains", "num_candidates", "num_queries", "num_general", "seed")],
     outside=encoder_identity,
+    trains=True,
 )
 def seed_queries(build: Build) -> Report:
-    """The seed documents that search the web: vectors of candidates, and a diverse choice of them as queries."""
+    """The seed documents that search the web: vectors of candidates, and a diverse choice of them as queries.
+
+    Pages near to them are taken for pages about agents (paper, section 4.2).
+    """
     from hephaestus_dag.retrieval.queries import write_queries
 
     config = build.recipe.web_retrieval.retrieval
@@ -141,9 +145,13 @@ def seed_queries(build: Build) -> Report:
     recipe=[f"{RETRIEVAL}.{name}" for name in ("first_pass", "random_pair_quantile", "seed")],
     outside=lambda recipe: encoder_identity(recipe) | static_identity(recipe),
     checks=[FIRST_PASS],
+    trains=True,
 )
 def web_candidates(build: Build) -> Report:
-    """The web documents that a cheap first pass leaves for the encoder, and what that costs in recall."""
+    """The web documents that a cheap first pass leaves for the encoder, and what that costs in recall.
+
+    Before dense retrieval (paper, section 4.2) of a large web corpus.
+    """
     from hephaestus_dag.retrieval.first_pass import first_pass
 
     config = build.recipe.web_retrieval.retrieval
@@ -201,9 +209,13 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
         recipe=[f"{RETRIEVAL}.index"],
         outside=encoder_identity,
         checks=[INDEX],
+        trains=True,
     )
     def web_index(build: Build) -> Report:
-        """A vector for every web document, and the FAISS index over them. Vectors of documents seen before are taken over."""
+        """A vector for every web document, and the FAISS index over them.
+
+        What dense retrieval searches (paper, section 4.2). Vectors of documents seen before are taken over.
+        """
         from hephaestus_dag.retrieval.embeddings import embed_documents
         from hephaestus_dag.retrieval.index import build_index
         from hephaestus_dag.retrieval.vectors import open_vectors
@@ -238,9 +250,14 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
         inputs=["seed_queries", source, "web_index"],
         recipe=[f"{RETRIEVAL}.{name}" for name in SEARCH_FIELDS],
         checks=[SEARCH, SHARE, NEARER],
+        trains=True,
     )
     def retrieved_web_shards(build: Build) -> Report:
-        """The web documents nearest to the seed corpus, with the queries that found them and their calibrated scores."""
+        """The web documents nearest to the seed corpus, with the queries that found them and their calibrated scores.
+
+        Retrieval by similarity (paper, section 4.2); the picture shows what Figure 2d of the paper does: how near retrieved
+        pages lie to the seed corpus. The quality filter comes next.
+        """
         from hephaestus_dag.retrieval.search import retrieve
 
         config = build.recipe.web_retrieval.retrieval

@@ -14,8 +14,9 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agentbench_attacks import TABLE, attacks, attempt, harm, make_victim
 
@@ -25,33 +26,33 @@ from hephaestus_dag.evaluation.agentbench.mariadb import ServerEngine
 from hephaestus_dag.evaluation.agentbench.play import Played, play
 from hephaestus_dag.evaluation.agentbench.sqlite import SQLiteEngine
 from hephaestus_dag.evaluation.agentbench.task import TaskItem
-from hephaestus_dag.evaluation.model import Likelihood, Progress, Prompt, Reply
+from hephaestus_dag.evaluation.model import CannotScoreError, Likelihood, Prompt, Reply
+from hephaestus_dag.evaluation.streaming import StreamingModel
 
 ANSWER = "Action: Answer\nFinal Answer: []"
 
 
-class GoldModel:
+class GoldModel(StreamingModel):
     """Says an item's gold action, then an answer."""
 
     def __init__(self, items: Sequence[TaskItem], first: str | None = None) -> None:
-        self.identity = {"model": "gold"}
         self.gold = {item.opening[-1]["content"]: first or item.target for item in items}
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        max_new_tokens: int,
-        max_prompt_tokens: int | None = None,
-        stop: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> list[Reply]:
-        texts = [self.gold[prompt[2]["content"]] if len(prompt) == 3 else ANSWER for prompt in prompts]  # type: ignore[index]
-        return [Reply(text=text, num_prompt_tokens=0, num_new_tokens=0, seconds=0) for text in texts]
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"model": "gold"}
 
-    def loglikelihood(
-        self, pairs: Sequence[tuple[Prompt, str]], max_tokens: int | None = None, progress: Progress | None = None
-    ) -> list[Likelihood]:
-        raise NotImplementedError
+    def replies(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, max_prompt_tokens: int | None = None, stop: Sequence[str] = ()
+    ) -> Iterator[tuple[int, Reply]]:
+        for number, prompt in enumerate(prompts):
+            text = self.gold[prompt[2]["content"]] if len(prompt) == 3 else ANSWER  # type: ignore[index]
+            yield number, Reply(text=text, num_prompt_tokens=0, num_new_tokens=0, seconds=0)
+
+    def likelihoods(
+        self, pairs: Sequence[tuple[Prompt, str]], max_tokens: int | None = None
+    ) -> Iterator[tuple[int, Likelihood]]:
+        raise CannotScoreError("gold actions have no likelihood")
 
 
 def engines(config: AgentBenchConfig) -> list[Engine]:

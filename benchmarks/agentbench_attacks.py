@@ -63,10 +63,10 @@ def attempt(database: Database, sql: str) -> str:
     """Run a statement, judge the table, remove it all; return what the model saw, or why the item's environment failed."""
     try:
         seen = database.execute(sql)
-        with suppress(Exception):
+        with suppress(Exception):  # an attack may have broken its own table in any way
             database.digest()
         return seen
-    except Exception as error:
+    except Exception as error:  # as in a run: whatever an environment raises fails the item
         return f"item fails: {type(error).__name__}: {error}"
     finally:
         database.close()

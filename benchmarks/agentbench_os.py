@@ -66,7 +66,7 @@ def gold(config: OsConfig, data: Path) -> None:
         for item in items:
             try:
                 outcome = play_gold(task, item)
-            except Exception as error:
+            except Exception as error:  # as in a run: whatever an environment raises fails the item
                 outcome = Outcome(0.0, f"{type(error).__name__}: {error}")
             passed += outcome.score == 1
             by_itself += outcome.score == 1 and None in item.content["check"]
@@ -90,7 +90,7 @@ def attacks(config: OsConfig) -> None:
             try:
                 output = sandbox.shell(command).decode(errors="replace")
                 result = f"{len(output)} characters: {' / '.join(output.split(chr(10)))[:150]}"
-            except Exception as error:
+            except Exception as error:  # as in a run: whatever an environment raises fails the item
                 result = f"item fails: {error}"
         print(f"| {name} | {result} | {time.perf_counter() - began:.1f} |", flush=True)
 

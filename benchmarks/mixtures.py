@@ -4,7 +4,7 @@
     git clone https://github.com/yegcjs/mixinglaws
     .venv/bin/python benchmarks/mixtures.py --regmix regmix/data --mixinglaws mixinglaws/data [--json OUT]
 
-Each case is what ``python -m hephaestus_dag.scaling predict`` does: fit on some runs, predict larger ones. Beside it:
+Each case is what ``hephaestus scaling predict`` does: fit on some runs, predict larger ones. Beside it:
 
     linear        each loss as a linear function of the shares (fitted to the largest training size)
     boosted       LightGBM, 1,000 small steps as RegMix takes, where `pip install lightgbm` was done (the same)

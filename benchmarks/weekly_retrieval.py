@@ -51,7 +51,7 @@ def main() -> int:
         write_shard(web, number, texts[number :: options.shards])
     recipe = options.scratch / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(small_recipe(web)))
-    run(options.scratch, "build_seed_corpus")
+    run(options.scratch, "seed_corpus")
     rows = {"first run": run(options.scratch, "retrieval"), "nothing new": run(options.scratch, "retrieval")}
     write_shard(web, options.shards - 1, texts[options.shards - 1 :: options.shards])
     rows["one new shard"] = run(options.scratch, "retrieval")

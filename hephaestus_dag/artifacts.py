@@ -8,102 +8,47 @@ A folder is written beside its target, made durable, given its manifest last and
 manifest finds a whole artifact, and every reader checks each file against it before use.
 """
 
+import errno
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-MANIFEST = "manifest.json"
+from hephaestus_dag.identity import Identity, canonical_json, differences
+from hephaestus_dag.manifests import (
+    MANIFEST,
+    Artifact,
+    ArtifactError,
+    Check,
+    DamagedArtifactError,
+    MissingArtifactError,
+    Report,
+    fsync,
+    read_artifact,
+    read_manifest,
+    seal,
+)
 
-
-class ArtifactError(Exception):
-    """An artifact cannot be used; the message says which file and what to do."""
-
-
-class MissingArtifactError(ArtifactError):
-    """The artifact was never finished."""
-
-
-class DamagedArtifactError(ArtifactError):
-    """The artifact's files differ from its manifest."""
-
-
-def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value.
-
-    Raises TypeError for anything but JSON values, so that no path, callable or default representation
-    slips into an identity.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Everything that decides the content of an artifact."""
-
-    key: str
-    """Asset key, parts joined by ``/``."""
-    code: str
-    """Version of the code that makes it."""
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Recipe values and versions of outside inputs, by dotted name."""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of the input artifacts, by asset key."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the canonical JSON of all fields, as hex."""
-        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was verified about an artifact."""
-
-    name: str
-    """A sentence in snake case that is true when the check passes."""
-    passed: bool
-    detail: str
-    """What was measured, against which bound."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a person wants to see of an artifact."""
-
-    headline: str
-    """The one line that matters, for the terminal."""
-    figures: dict[str, int | float | str] = field(default_factory=dict)
-    """Counts and measures by name."""
-    rows: int | None = None
-    """Number of rows of the main table."""
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Short tables by title."""
-    pictures: dict[str, str] = field(default_factory=dict)
-    """File names of PNG pictures inside the artifact, by title."""
-    checks: list[Check] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """A complete, verified artifact."""
-
-    key: str
-    fingerprint: str
-    path: Path
-    content: str
-    """SHA-256 over names and hashes of all files: equal for byte-identical artifacts."""
-    num_bytes: int
-    seconds: float
-    """Wall time of the build that made it."""
-    report: Report
+__all__ = [
+    "MANIFEST",
+    "Artifact",
+    "ArtifactError",
+    "Built",
+    "Check",
+    "DamagedArtifactError",
+    "Identity",
+    "MissingArtifactError",
+    "Report",
+    "Store",
+    "Workspace",
+    "canonical_json",
+    "differences",
+    "read_artifact",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,25 +96,34 @@ class Store:
     def build(self, identity: Identity, write: Callable[[Workspace], Report]) -> Built:
         """Return the artifact of an identity, calling `write` only when it is not there whole.
 
-        Two builds of one identity wait for each other; the second finds the work done.
+        Two builds of one identity wait for each other; the second finds the work done. Raises ArtifactError, in words, when
+        the store is full or cannot be written; whatever is raised, nothing half-written stays but the work to resume from.
         """
         target = self.path(identity)
-        with self._lock(identity):
+        with suppress(MissingArtifactError, DamagedArtifactError):  # needs no lock, and so no store that can be written
+            return Built(artifact=self.open(identity), reused=True, reasons=[])
+        with _unwritable_said(self.root), self._lock(identity):
             try:
                 return Built(artifact=self.open(identity), reused=True, reasons=[])
             except MissingArtifactError:
                 reasons = self._why(identity)
             except DamagedArtifactError as error:
                 reasons = [str(error)]
-                _remove(target)
+                remove(target)
             staging = target.with_name(f".staging-{target.name}")
             shutil.rmtree(staging, ignore_errors=True)
             work = target.with_name(f".work-{target.name}")
             staging.mkdir(parents=True)
             work.mkdir(exist_ok=True)
             started = time.monotonic()
-            report = write(Workspace(folder=staging, work=work, reasons=reasons))
-            _commit(staging, target, identity, report, time.monotonic() - started)
+            try:
+                report = write(Workspace(folder=staging, work=work, reasons=reasons))
+                seal(staging, identity, report, time.monotonic() - started)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)  # it may be what fills the disk
+                raise
+            staging.rename(target)
+            fsync(target.parent)
             shutil.rmtree(work)
             return Built(artifact=read_artifact(target), reused=False, reasons=reasons)
 
@@ -203,139 +157,88 @@ class Store:
         if not folders:
             return ["first build"]
         try:
-            before = _read_manifest(folders[-1])["identity"]
+            before = read_manifest(folders[-1])["identity"]
         except DamagedArtifactError as error:
             return [str(error)]
         return differences(before, asdict(identity)) or ["the artifact was removed"]
 
     @contextmanager
     def _lock(self, identity: Identity) -> Iterator[None]:
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{identity.key.replace('/', '.')}-{identity.fingerprint[:12]}"
-        with (folder / name).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with lock(self.root, identity.key, identity.fingerprint[:12]):
             yield
 
 
-def differences(before: Any, after: Any, name: str = "") -> list[str]:
-    """Return the leaves in which two identities differ, as ``name: old → new``."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        found = []
-        for key in sorted({*before, *after}):
-            child = key if name in ("", "values") else f"{name}.{key}"
-            found += differences(before.get(key, "absent"), after.get(key, "absent"), child)
-        return found
-    if isinstance(before, (list, tuple)) and isinstance(after, (list, tuple)) and len(before) == len(after):
-        return [line for i, (a, b) in enumerate(zip(before, after, strict=True)) for line in differences(a, b, f"{name}[{i}]")]
-    if before == after:
-        return []
-    if name == "code" or name.startswith("inputs."):
-        return [f"{name.replace('inputs.', 'input ')} changed"]
-    return [f"{name}: {_short(before)} → {_short(after)}"]
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical_json(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def read_artifact(path: Path) -> Artifact:
-    """Return the artifact in a folder after checking every file against the manifest.
-
-    Raises MissingArtifactError when there is no manifest, DamagedArtifactError when a file is missing, added or changed.
-    """
-    manifest = _read_manifest(path)
-    expected = {entry["path"]: entry for entry in manifest["files"]}
-    found = {str(file.relative_to(path)) for file in _files(path)} - {MANIFEST}
-    for name in sorted(expected.keys() ^ found):
-        raise DamagedArtifactError(f"{path / name} is {'missing' if name in expected else 'not in the manifest'}")
-    for name, entry in expected.items():
-        if (path / name).stat().st_size != entry["size"] or _sha256(path / name) != entry["sha256"]:
-            raise DamagedArtifactError(f"{path / name} was changed after it was written")
-    report = manifest["report"]
-    return Artifact(
-        key=manifest["identity"]["key"],
-        fingerprint=manifest["fingerprint"],
-        path=path,
-        content=manifest["content"],
-        num_bytes=sum(entry["size"] for entry in manifest["files"]),
-        seconds=manifest["seconds"],
-        report=Report(**{**report, "checks": [Check(**check) for check in report["checks"]]}),
-    )
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Return a manifest after checking its seal: the last line is the SHA-256 of everything before it."""
-    if not path.exists():
-        raise MissingArtifactError(f"{path} holds no finished artifact; materialise the asset first")
+@contextmanager
+def _unwritable_said(root: Path) -> Iterator[None]:
+    """Say in words that the store is full or cannot be written."""
     try:
-        text = (path / MANIFEST).read_text()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise DamagedArtifactError(f"{path / MANIFEST} is missing or is no file") from None
-    except UnicodeDecodeError:
-        raise DamagedArtifactError(f"{path / MANIFEST} was changed after it was written") from None
-    body, _, seal = text.rpartition("\n")
-    if hashlib.sha256(body.encode()).hexdigest() != seal:
-        raise DamagedArtifactError(f"{path / MANIFEST} was changed after it was written")
-    return json.loads(body)
+        yield
+    except OSError as error:
+        place = Path(error.filename or root)
+        ours = root in (place, *place.parents) or place in root.parents
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ArtifactError(
+                f"no room left for the store {root} ({error}); make room, for instance with `hephaestus prune`, and run again: "
+                "what is finished is kept"
+            ) from error
+        if ours and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ArtifactError(
+                f"the store {root} cannot be written ({error}); make it writable, or name another with HEPHAESTUS_STORE"
+            ) from error
+        raise
 
 
-def _commit(staging: Path, target: Path, identity: Identity, report: Report, seconds: float) -> None:
-    files = [
-        {"path": str(file.relative_to(staging)), "size": file.stat().st_size, "sha256": _sha256(file), "rows": _num_rows(file)}
-        for file in _files(staging)
-    ]
-    body = json.dumps(
-        {
-            "fingerprint": identity.fingerprint,
-            "identity": asdict(identity),
-            "content": hashlib.sha256(canonical_json([[f["path"], f["sha256"]] for f in files]).encode()).hexdigest(),
-            "seconds": round(seconds, 3),
-            "files": files,
-            "report": asdict(report),
-        },
-        indent=1,
-        ensure_ascii=False,
-    )
-    for file in _files(staging):
-        _fsync(file)
-    for folder in [staging, *(p for p in staging.rglob("*") if p.is_dir())]:
-        _fsync(folder)
-    (staging / MANIFEST).write_text(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}")
-    _fsync(staging / MANIFEST)
-    _fsync(staging)
-    staging.rename(target)
-    _fsync(target.parent)
+class HeldError(ArtifactError):
+    """Somebody builds the artifact at this moment."""
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def lock_name(key: str, name: str) -> str:
+    """Return the name of the lock of an artifact, ``name`` being that of its folder."""
+    return f"{key.replace('/', '.')}-{name}"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def lock(root: Path, key: str, name: str, wait: bool = True) -> Iterator[Path]:
+    """Hold what a build of an artifact holds, so that there is none meanwhile; gives the lock's file.
+
+    Raises HeldError when somebody else holds it and ``wait`` is False.
+    """
+    path = root / ".locks" / lock_name(key, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise HeldError(f"{key} {name} is being built at this moment; wait for its end") from None
+            if not _is_still(path, file.fileno()):
+                continue  # `prune` removed it while this one waited
+            yield path
+            return
 
 
-def _remove(path: Path) -> None:
+def is_held(root: Path, key: str, name: str) -> bool:
+    """Return whether somebody holds the lock of an artifact, without writing anything."""
+    try:
+        with (root / ".locks" / lock_name(key, name)).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def remove(path: Path) -> None:
+    """Remove a folder or a file."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _num_rows(path: Path) -> int | None:
-    if path.suffix != ".parquet":
-        return None
-    import pyarrow.parquet as pq
-
-    return pq.read_metadata(path).num_rows
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,16 +1,16 @@
-"""Jobs, schedules and sensors."""
+"""Jobs, the schedule and the sensors."""
 
 import hashlib
 from collections.abc import Callable
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.error import SerializableErrorInfo
 
 from hephaestus_dag.artifacts import canonical_json
+from hephaestus_dag.failures import VARIABLE, failure_message, send
 from hephaestus_dag.recipe import ExecutionConfig, Recipe
 from hephaestus_dag.sources.reading.distributions import MissingPackageError
-
-RETRIEVAL_GROUPS = ("web_retrieval", "quality")
 
 
 def executor(config: ExecutionConfig) -> dg.ExecutorDefinition:
@@ -18,35 +18,56 @@ def executor(config: ExecutionConfig) -> dg.ExecutorDefinition:
     return dg.multiprocess_executor.configured(
         {
             "max_concurrent": config.max_concurrent,
-            "start_method": {"forkserver": {"preload_modules": ["hephaestus_dag.definitions"]}},
+            "start_method": {"forkserver": {"preload_modules": ["hephaestus_dag.preload"]}},
         }
     )
 
 
-def jobs(config: ExecutionConfig) -> list[UnresolvedAssetJobDefinition]:
-    """Return the jobs: everything, the seed corpus alone, and the part that schedule and sensor re-run."""
-    run_here = executor(config)
-    retrieval = dg.AssetSelection.groups(*RETRIEVAL_GROUPS)
+def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
+    """Return the jobs. Those that build what they need say so; the others work on what is there and name what is not."""
+    run_here = executor(recipe.execution)
+
+    def job(name: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
+        return dg.define_asset_job(name, selection, description=description, executor_def=run_here)
+
+    groups = dg.AssetSelection.groups
+    report = dg.AssetSelection.assets("benchmark_report")
+    ablations = [name for name in recipe.variants if name != reference(recipe)]
     return [
-        dg.define_asset_job(
-            "hephaestus",
-            selection=dg.AssetSelection.all(),
-            description="The whole graph: from documents to the benchmark report.",
-            executor_def=run_here,
-        ),
-        dg.define_asset_job(
-            "build_seed_corpus",
-            selection=dg.AssetSelection.assets("seed_corpus").upstream(),
-            description="Read the sources and curate what they hold.",
-            executor_def=run_here,
-        ),
-        dg.define_asset_job(
+        job("hephaestus", dg.AssetSelection.all(), "The whole graph: from documents to the benchmark report."),
+        job("seed_corpus", groups("seed_corpus").upstream(), "Reads the sources and curates what they hold."),
+        job(
             "retrieval",
-            selection=retrieval,
-            description="Search the web corpus again and filter what is found.",
-            executor_def=run_here,
+            groups("web_retrieval", "quality"),
+            "Searches the web corpus again and filters what is found. Works with the seed corpus that is there.",
+        ),
+        job(
+            "scaling_law",
+            groups("scaling_law").upstream(),
+            "Trains the proxies and fits the law, with all that they need.",
+        ),
+        job(
+            "train",
+            groups("training").upstream(),
+            "Trains the checkpoints of every variant, with all that they need.",
+        ),
+        job(
+            "evaluate",
+            groups("evaluation", "benchmarks"),
+            "Scores the checkpoints that are there and writes the report. Trains nothing: a missing checkpoint is named.",
+        ),
+        job(
+            "ablations",
+            dg.AssetSelection.key_prefixes(*ablations) | report if ablations else report,
+            f"What sets the other variants apart from {reference(recipe)}: their mixtures, checkpoints and scores, and the "
+            "report. What they share with it is taken as it is there.",
         ),
     ]
+
+
+def reference(recipe: Recipe) -> str:
+    """Return the variant that the others are compared with."""
+    return recipe.evaluation.reference_variant or next(iter(recipe.variants))
 
 
 def schedules(config: ExecutionConfig) -> list[dg.ScheduleDefinition]:
@@ -62,7 +83,7 @@ def schedules(config: ExecutionConfig) -> list[dg.ScheduleDefinition]:
 
 
 def sensors(config: ExecutionConfig, load: Callable[[], Recipe]) -> list[dg.SensorDefinition]:
-    """Return the sensors; each is switched on in the UI. ``load`` reads the recipe that runs are made with, afresh."""
+    """Return the sensors. ``load`` reads the recipe that runs are made with, afresh."""
 
     @dg.sensor(
         name="new_web_shards",
@@ -80,7 +101,32 @@ def sensors(config: ExecutionConfig, load: Callable[[], Recipe]) -> list[dg.Sens
             return dg.SkipReason("the web sources hold what they held at the last look")
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state)], cursor=state)
 
-    return [new_web_shards]
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Tells of every run that failed and is not tried again: in the daemon's log, and to ${VARIABLE}.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        run = context.dagster_run
+        if run.tags.get("dagster/will_retry") == "true":
+            return dg.SkipReason(f"run {run.run_id} failed and is tried again")
+        steps = {event.step_key: event.step_failure_data.error for event in context.get_step_failure_events()}
+        what, error = next(iter(steps.items()), (run.job_name, None))
+        why = said_by(error) if error else context.failure_event.message or ""
+        others = f" (and {len(steps) - 1} more)" if len(steps) > 1 else ""
+        text = failure_message(f"{run.job_name}: {what}{others}", why, run.run_id, context.instance.storage_directory())
+        context.log.error(text)
+        send(text)
+        return None
+
+    return [new_web_shards, failed_runs]
+
+
+def said_by(error: SerializableErrorInfo) -> str:
+    """Return the error that a step's own code raised: Dagster wraps it into its own."""
+    while error.cause and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    return error.message
 
 
 def web_state(recipe: Recipe) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from hephaestus_dag.language_model import Reply, Tokens
+from hephaestus_dag.server_config import ServerConfig
 
 CHARACTERS_PER_TOKEN = 4
 LONGEST_WAIT = 60.0
@@ -26,45 +27,6 @@ LONGEST_RAW = 200
 MAY_PASS = {408, 409, 425, 429}
 REFUSALS = ("content_filter", "content_policy", "moderation")
 """Words by which a server says, with status 400 or 403, that it will not read this very text."""
-
-
-class ServerConfig(Protocol):
-    """What is known of a server; `AnnotatorConfig` and `EndpointConfig` say what each means."""
-
-    @property
-    def model(self) -> str:
-        """The server's name for the model."""
-        ...
-
-    @property
-    def endpoint(self) -> str:
-        """Base URL, up to and including /v1."""
-        ...
-
-    @property
-    def api_key_env(self) -> str:
-        """Name of the environment variable with the key; empty sends none."""
-        ...
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Seconds to wait for one answer."""
-        ...
-
-    @property
-    def retries(self) -> int:
-        """Further attempts after what may pass."""
-        ...
-
-    @property
-    def backoff_seconds(self) -> float:
-        """Seconds before the first retry, doubled for each further one."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """Requests under way at once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,26 @@ comments, docstrings and formatting. Editing a filter therefore rebuilds what th
 import ast
 import hashlib
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGE = "hephaestus_dag"
 _ROOT = Path(__file__).parent
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+class _Code(NamedTuple):
+    """A piece of code, read."""
+
+    digest: bytes
+    imports: frozenset[str]
+    """Modules of the library."""
+    names: frozenset[str]
+    """Every name in it."""
 
 
 def function_version(function: Callable[..., Any], programs: tuple[str, ...] = ()) -> str:
@@ -22,11 +34,11 @@ def function_version(function: Callable[..., Any], programs: tuple[str, ...] = (
 
     `programs` names modules that the function runs by name, in a process of their own, and so does not import.
     """
-    trees = [_function_tree(helper) for helper in _with_helpers(function)]
-    roots = {name for tree in trees for name in _imports(tree)} | set(programs)
+    functions = [_function(helper) for helper in _with_helpers(function)]
+    roots = {name for code in functions for name in code.imports} | set(programs)
     digest = hashlib.sha256()
-    for text in [_dump(tree) for tree in trees] + [_module(module)[0] for module in sorted(_closure(roots))]:
-        digest.update(text.encode() + b"\0")
+    for code in [*functions, *(_module(module) for module in sorted(_closure(roots)))]:
+        digest.update(code.digest)
     return digest.hexdigest()[:16]
 
 
@@ -35,20 +47,11 @@ def _with_helpers(function: Callable[..., Any]) -> list[Callable[..., Any]]:
     package = function.__module__.split(".")[0]
     found = [function]
     for current in found:
-        names = {node.id for node in ast.walk(_function_tree(current)) if isinstance(node, ast.Name)}
-        for name in sorted(names):
+        for name in sorted(_function(current).names):
             value = current.__globals__.get(name)
             if inspect.isfunction(value) and value.__module__.split(".")[0] == package and value not in found:
                 found.append(value)
     return found
-
-
-def _function_tree(function: Callable[..., Any]) -> ast.Module:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list = []
-    return tree
 
 
 def _closure(roots: set[str]) -> set[str]:
@@ -58,45 +61,98 @@ def _closure(roots: set[str]) -> set[str]:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting |= _module(module)[1] - found
+            waiting |= _module(module).imports - found
     return found
 
 
 @cache
-def _module(name: str) -> tuple[str, frozenset[str]]:
+def _function(function: Callable[..., Any]) -> _Code:
+    """Read a function without its decorators, which say where it stands in the graph and not what it does."""
+    code = function.__code__
+    definition = copy(_definitions(code.co_filename)[code.co_firstlineno])
+    definition.decorator_list = []
+    return _read(definition)
+
+
+@cache
+def _definitions(file: str) -> dict[int, ast.FunctionDef]:
+    """Return the functions of a file by the line that they begin at, decorators included."""
+    found = (node for node in ast.walk(ast.parse(Path(file).read_bytes())) if isinstance(node, ast.FunctionDef))
+    return {min([node.lineno, *(each.lineno for each in node.decorator_list)]): node for node in found}
+
+
+@cache
+def _module(name: str) -> _Code:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name} in {PACKAGE}")
-    tree = ast.parse(path.read_text())
-    imports = frozenset(_imports(tree))
-    return _dump(tree), imports
+    return _read(ast.parse(path.read_bytes()))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if name.split(".")[0] == PACKAGE and _path(name))
+def _read(tree: ast.AST) -> _Code:
+    imports: set[str] = set()
+    for node in _statements(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imports.update(_imports(node))
+    parts: list[str] = []
+    names: set[str] = set()
+    _write(tree, parts, names)
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return _Code(hashlib.sha256(text).digest(), frozenset(imports), frozenset(names))
 
 
+def _statements(tree: ast.AST) -> list[ast.AST]:
+    """Return a tree's statements, however deep, and what holds them; expressions, most of the nodes, are not looked through."""
+    found: list[ast.AST] = [tree]
+    for node in found:
+        for block in _BLOCKS:
+            inner = getattr(node, block, None)
+            if isinstance(inner, list):  # a lambda's body and those of a conditional expression are expressions
+                found += inner
+    return found
+
+
+def _write(node: ast.AST, parts: list[str], names: set[str]) -> None:
+    """Write a tree as a list of words, each list in it closed by one of its own, so that no two trees are written alike.
+
+    What is empty is left out, as versions of Python add such fields, and so is whether a name is read or written.
+    """
+    parts.append(node.__class__.__name__)
+    if isinstance(node, ast.Name):
+        names.add(node.id)
+        parts.append(node.id)
+        return
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if isinstance(value, ast.AST):
+            if field != "ctx":
+                parts.append(field)
+                _write(value, parts, names)
+        elif isinstance(value, list):
+            if field == "body" and isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                value = value[1:]
+            if value:
+                parts.append(field)
+                for item in value:
+                    if isinstance(item, ast.AST):
+                        _write(item, parts, names)
+                    else:
+                        parts.append(repr(item))
+                parts.append("]")
+        elif value is not None:
+            parts += (field, repr(value))
+    parts.append(")")
+
+
+def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        names = [node.module, *(f"{node.module}.{name}" for name in names)] if node.module else []
+    yield from (name for name in names if name.split(".")[0] == PACKAGE and _path(name))
+
+
+@cache
 def _path(name: str) -> Path | None:
     base = _ROOT.joinpath(*name.split(".")[1:])
     candidates = (base.with_suffix(".py"), base / "__init__.py") if base != _ROOT else (base / "__init__.py",)
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _dump(tree: ast.AST) -> str:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            node.body = body[1:]
-    return ast.unparse(tree)

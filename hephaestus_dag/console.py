@@ -1,8 +1,6 @@
-"""Run the whole graph and show it in the terminal, one line per asset::
+"""A job in the terminal, one line per asset.
 
-    python -m hephaestus_dag.console [any option of `dagster job execute`]
-
-Dagster's own event stream goes to a file under ``logs/``; the report is printed at the end.
+Dagster's own event stream goes to a file under ``logs/``; the report, and where the models lie, are printed at the end.
 """
 
 import json
@@ -11,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,25 +18,25 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TimeRemainingColumn
 
 from hephaestus_dag import events
-from hephaestus_dag.recipe_file import RecipeError, load_recipe
+from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.launch import end_group
+from hephaestus_dag.variants import Variants
 
-COMMAND = [sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions", "-j", "hephaestus"]
+COMMAND = (sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions")
 SHOWN_REASONS = 6
 STOPPED = 130
 """Exit status after an interrupt, as shells count it."""
 
 
-def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
-    """Run the job, show its events, print the report; return the job's exit status, or ``STOPPED``."""
+def run(recipe_name: str, store: Path, arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
+    """Run a job of a recipe, show its events, print the report; return the job's exit status, or ``STOPPED``.
+
+    ``arguments`` are those of ``dagster job execute``, such as ``-j hephaestus``. Raises RecipeError before anything runs.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    recipe_name = os.environ.get("HEPHAESTUS_RECIPE", "laptop")
-    try:
-        recipe = load_recipe(recipe_name)
-    except RecipeError as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
-        return 2
+    recipe = load_recipe(recipe_name)
     logs = Path("logs")
     logs.mkdir(exist_ok=True)
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
@@ -48,7 +46,8 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
     follower = MetricsFollower(event_file)
     event_file.touch()
     with log.open("wb") as output:
-        environment = {**os.environ, events.VARIABLE: str(event_file.absolute())}
+        names = {"HEPHAESTUS_RECIPE": recipe_name, "HEPHAESTUS_STORE": str(store), events.VARIABLE: str(event_file.absolute())}
+        environment = {**os.environ, **names}
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -66,7 +65,9 @@ def main(arguments: Sequence[str], command: Sequence[str] = COMMAND) -> int:
         console.print(f"\n[red]the job failed after {elapsed}[/red]; the last lines of {log}:")
         console.print(escape("\n".join(log.read_text(errors="replace").splitlines()[-15:])))
         return status
-    _print_report(console, event_file)
+    made = _paths(event_file)
+    _print_report(console, made)
+    _print_models(console, made, recipe)
     console.print(f"\nthe job took {elapsed}")
     return 0
 
@@ -134,21 +135,29 @@ def _show(bars: Progress, event: dict, running: dict[str, TaskID]) -> None:
             console.print(f"          [yellow]check failed: {check}[/yellow]")
 
 
-def _print_report(console: Console, event_file: Path) -> None:
-    for line in event_file.read_text().splitlines():
-        event = json.loads(line)
-        if event["event"] == "end" and event["asset"] == "benchmark_report":
-            folder = Path(event["path"])
-            console.print()
-            sections = (folder / "report.md").read_text().split("\n## ")
-            details = next((i for i, section in enumerate(sections) if "by category" in section), len(sections))
-            console.print(escape("\n## ".join(sections[:details])))
-            console.print(f"\nevery category, and what the columns mean: {folder / 'report.html'}")
+def _paths(event_file: Path) -> dict[str, Path]:
+    """Return where the artifacts of a run lie, by asset, built or reused."""
+    ended = (event for line in event_file.read_text().splitlines() if (event := json.loads(line))["event"] == "end")
+    return {event["asset"]: Path(event["path"]) for event in ended}
+
+
+def _print_report(console: Console, made: Mapping[str, Path]) -> None:
+    if folder := made.get("benchmark_report"):
+        sections = (folder / "report.md").read_text().split("\n## ")
+        details = next((i for i, section in enumerate(sections) if "by category" in section), len(sections))
+        console.print()
+        console.print(escape("\n## ".join(sections[:details])))
+        console.print(escape(f"\nevery category, and what the columns mean: {folder / 'report.html'}"))
+
+
+def _print_models(console: Console, made: Mapping[str, Path], recipe: Recipe) -> None:
+    variants = Variants(recipe)
+    models = {name: made[key] for name in recipe.variants if (key := variants.model(name)) in made}
+    if models:
+        console.print("\nmodels, as folders for AutoModelForCausalLM.from_pretrained:")
+    for name, path in models.items():
+        console.print(escape(f"  {name}: {path / 'model'}"))
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -2,15 +2,18 @@
 
 import os
 
+import click
 import dagster as dg
 
+from assets.artifact import Lineage
 from assets.graph import dagster_assets, lineage_of
 from hephaestus_dag import automation
 from hephaestus_dag.recipe import Recipe
-from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.recipe_file import RecipeError, load_recipe
 from resources.compute import LocalPool
 from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher, TorchrunLauncher
+from resources.recipe import RecipeChoice
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
@@ -20,22 +23,41 @@ def current_recipe() -> Recipe:
     return load_recipe(os.environ.get("HEPHAESTUS_RECIPE", "laptop"))
 
 
+def lineage(recipe: Recipe, *, fixed: bool = True) -> Lineage:
+    """Return all assets of a recipe with their identities; not ``fixed``, each is found when it is asked for."""
+    return lineage_of(recipe, fixed=fixed)
+
+
 def definitions(recipe: Recipe) -> dg.Definitions:
     """Return everything Dagster needs to run a recipe."""
     execution = recipe.execution
     launcher = TorchrunLauncher() if execution.launcher.hosts else LocalLauncher()
     return dg.Definitions(
-        assets=dagster_assets(lineage_of(recipe)),
+        assets=dagster_assets(lineage(recipe)),
         resources={
+            "recipe": RecipeChoice(),
             "store": ArtifactStore(),
             "compute": LocalPool(num_workers=execution.workers),
             "database": DatabaseServer(**execution.database.model_dump()),
             "trainer": DeepSpeedTrainer(launcher=launcher, **execution.launcher.model_dump()),
         },
-        jobs=automation.jobs(execution),
+        jobs=automation.jobs(recipe),
         schedules=automation.schedules(execution),
         sensors=automation.sensors(execution, current_recipe),
     )
 
 
-defs = definitions(current_recipe())
+def __getattr__(name: str) -> dg.Definitions:
+    """Load `defs` once Dagster asks for it: whoever only asks for a lineage needs no current recipe that can run."""
+    if name != "defs":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        globals()["defs"] = loaded = definitions(current_recipe())
+    except RecipeError as error:
+        raise click.UsageError(str(error)) from None  # Dagster's commands print this without a traceback
+    return loaded
+
+
+def __dir__() -> list[str]:
+    """Name `defs`, which Dagster looks for."""
+    return sorted({*globals(), "defs"})

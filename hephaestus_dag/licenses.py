@@ -81,6 +81,18 @@ def permits(expression: str, allowed: Collection[str]) -> bool:
     return parsed is not None and _permits(parsed, {_key(each) for each in allowed})
 
 
+def mentions(expression: str, identifier: str) -> bool:
+    """Return whether an SPDX expression names a licence, on whichever side of an AND, OR or WITH.
+
+    Identifiers are compared as `permits` does; what is no expression names only itself.
+    """
+    parsed = _parse(expression)
+    if parsed is None:
+        return expression == identifier
+    named = _licensing().license_symbols(parsed, decompose=True)
+    return _key(identifier) in {parsed.render().lower(), *(symbol.render().lower() for symbol in named)}
+
+
 def is_identifier(name: str) -> bool:
     """Return whether a name can stand in a list of allowed licences: SPDX knows it, or it is of the form ``LicenseRef-...``."""
     return name == UNKNOWN or _valid(name) is not None

@@ -163,6 +163,19 @@ class Variant(Config):
         return stages
 
 
+class FreshnessConfig(Config):
+    """How old a result may become before the UI says so."""
+
+    warn: float = Field(default=8, gt=0, description="Days without a look at it after which the UI warns")
+    fail: float = Field(default=15, gt=0, description="Days without a look at it after which the UI calls it overdue")
+
+    @model_validator(mode="after")
+    def _warn_comes_first(self) -> Self:
+        if self.warn >= self.fail:
+            raise ValueError(f"warn ({self.warn:g} days) must be less than fail ({self.fail:g} days)")
+        return self
+
+
 class ExecutionConfig(Config):
     """Where and how the graph runs; never part of an artifact's identity."""
 
@@ -174,6 +187,9 @@ class ExecutionConfig(Config):
     launcher: LauncherConfig = Field(description="Processes, GPUs and threads of a training job")
     database: DatabaseServerConfig = Field(default=DatabaseServerConfig(), description="Server of AgentBench's DB task")
     weekly_retrieval: str = Field(description="Cron expression of the schedule that re-runs retrieval")
+    retrieval_freshness: FreshnessConfig = Field(
+        default=FreshnessConfig(), description="Age of the retrieved and the filtered pages; a week that was missed is seen"
+    )
     web_sensor_seconds: int = Field(
         default=300, ge=1, description="Seconds between two looks of the sensor at the web sources, at least"
     )

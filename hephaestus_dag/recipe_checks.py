@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from hephaestus_dag.curation.language import language_model
 from hephaestus_dag.documents import DOMAINS
+from hephaestus_dag.evaluation.general.config import Gsm8kConfig, HumanEvalConfig, MmluConfig
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out
+from hephaestus_dag.evaluation.vllm_server import missing_vllm
 from hephaestus_dag.models import is_folder, model_identity
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
@@ -29,6 +31,8 @@ SOURCES = (
 )
 ANNOTATOR = ("quality", "annotation", "annotator")
 RUBRICS = (("quality", "annotation", "rubric"), ("quality", "annotation", "recheck_rubric"))
+PLACED = {"mmlu": MmluConfig, "gsm8k": Gsm8kConfig, "human_eval": HumanEvalConfig}
+"""Benchmarks of the evaluation that have a location."""
 MODELS = (
     ("web_retrieval", "retrieval", "encoder", "model"),
     ("web_retrieval", "retrieval", "first_pass", "model"),
@@ -95,6 +99,12 @@ def _missing_benchmarks(raw: Any) -> Iterator[Problem]:
         except ValidationError:
             continue
         yield from (((*path, i), text) for text in check_kept_out(config))
+    for name, kind in PLACED.items():
+        with suppress(ValidationError):
+            config = kind.model_validate(_at(raw, ("evaluation", name)) or {})
+            yield from ((("evaluation", name, "location"), text) for text in config.problems())
+    if _at(raw, ("evaluation", "engine")) == "vllm" and (problem := missing_vllm()):
+        yield ("evaluation", "engine"), problem
     languages = ("seed_corpus", "curation", "languages")
     try:
         if _at(raw, languages):

@@ -1,7 +1,8 @@
 """Reads a recipe file and says what is wrong with it: every problem at once, with file, line and path in the YAML.
 
 A recipe may begin with ``extends: laptop`` and then holds only what differs from that recipe: mappings are merged, anything
-else (a number, a list of sources, an empty mapping) takes the place of what was there.
+else (a number, a list of sources, an empty mapping) takes the place of what was there. Where entries have names of their own,
+as variants have, null removes one: ``variants: { without_stage2: null }``.
 """
 
 import difflib
@@ -15,6 +16,12 @@ from pydantic_core import ErrorDetails
 
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import Problem, Where, contradictions, misplaced_sources, missing_inputs
+
+NULL = "tag:yaml.org,2002:null"
+NEEDED: dict[Where, str] = {
+    ("scaling_law",): "to train without the sweep, give mixture.agent_ratio as a number and run the job `train`",
+}
+"""Place -> what to do instead of leaving it out."""
 
 
 class RecipeError(ValueError):
@@ -112,14 +119,23 @@ def _extended(path: Path, extending: tuple[Path, ...]) -> tuple[yaml.MappingNode
     return _merged(below, node), found + problems
 
 
-def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNode:
+def _merged(below: yaml.MappingNode, above: yaml.MappingNode, where: Where = ()) -> yaml.MappingNode:
     """Return a mapping with the pairs of two, the second before the first; mappings in both are merged in turn."""
     pairs = {key.value: (key, value) for key, value in below.value}
     for key, value in above.value:
         old = pairs.get(key.value, (None, None))[1]
+        if old and value.tag == NULL and _names_its_entries(where):
+            del pairs[key.value]
+            continue
         both = isinstance(old, yaml.MappingNode) and isinstance(value, yaml.MappingNode) and value.value
-        pairs[key.value] = (key, _merged(old, value) if both else value)
+        pairs[key.value] = (key, _merged(old, value, (*where, key.value)) if both else value)
     return yaml.MappingNode(above.tag, list(pairs.values()), above.start_mark, above.end_mark)
+
+
+def _names_its_entries(where: Where) -> bool:
+    """Tell whether a mapping's keys are names that the recipe chooses, such as those of variants, and none may be null."""
+    found = _type_at(Recipe, where)
+    return get_origin(found) is dict and type(None) not in get_args(get_args(found)[1])
 
 
 def _parse(path: Path) -> tuple[yaml.MappingNode, list[Problem]]:
@@ -171,12 +187,21 @@ def _message(problem: ErrorDetails) -> str:
         known = _fields(Recipe, tuple(problem["loc"])[:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
         return "unknown field" + (f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}")
+    if problem["input"] is None and problem["type"].endswith("_type"):
+        remedy = NEEDED.get(tuple(problem["loc"]), "give it a value")
+        return f"cannot be null; {remedy}"
     text = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
     return text + (f" (is {given!r})" if isinstance(given, (str, int, float, bool)) else "")
 
 
 def _fields(model: Any, where: Where) -> list[str]:
+    model = _type_at(model, where)
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _type_at(model: Any, where: Where) -> Any:
+    """Return the type of what stands at a place below a model; of several, the model."""
     for part in where:
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
@@ -184,7 +209,7 @@ def _fields(model: Any, where: Where) -> list[str]:
             model = [argument for argument in get_args(model) if argument is not Ellipsis][-1]
         arms = [arm for arm in get_args(model) if isinstance(arm, type) and issubclass(arm, BaseModel)]
         model = arms[0] if arms and get_origin(model) not in (dict, list, tuple) else model
-    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return model
 
 
 def _placed(node: yaml.Node, where: Where, text: str) -> Placed:

@@ -25,9 +25,10 @@ def asset(build):
     return keep(build)
 
 
-def version() -> str:
-    code_version._module.cache_clear()
-    return code_version.function_version(asset)
+def version(*programs: str) -> str:
+    for read in (code_version._module, code_version._path):
+        read.cache_clear()
+    return code_version.function_version(asset, programs)
 
 
 def test_version_follows_imports_and_ignores_layout(package: Path) -> None:
@@ -43,10 +44,72 @@ def test_version_follows_imports_and_ignores_layout(package: Path) -> None:
 
 
 def test_programs_that_are_run_by_name_count_too(package: Path) -> None:
-    code_version._module.cache_clear()
-    before = code_version.function_version(asset, ("hephaestus_dag.other",))
+    before = version("hephaestus_dag.other")
     (package / "other.py").write_text("UNRELATED = 2\n")
-    code_version._module.cache_clear()
-    assert code_version.function_version(asset, ("hephaestus_dag.other",)) != before
+    assert version("hephaestus_dag.other") != before
     with pytest.raises(ModuleNotFoundError, match="missing"):
-        code_version.function_version(asset, ("hephaestus_dag.missing",))
+        version("hephaestus_dag.missing")
+
+
+ALIKE = [
+    ("x = 'a'  # why", 'x = "a"'),
+    ("x = [1, 2]", "x = [\n    1,\n    2,\n]"),
+    ("def f():\n    'Doc.'\n    return 1", "def f():\n    return 1"),
+    ("if x:\n    def f():\n        'Doc.'\n        return 1", "if x:\n    def f(): return 1"),
+    ("try:\n    class C:\n        'Doc.'\n        n = 1\nexcept E: pass", "try:\n    class C:\n        n = 1\nexcept E: pass"),
+    ("x = 0x10", "x = 16"),
+]
+OTHER = [
+    ("x = 1", "x = True"),
+    ("x = 1", "x = 1.0"),
+    ("x = 'a'", "x = b'a'"),
+    ("x = ''", "x = None"),
+    ("def f(): return", "def f(): return None"),
+    ("x = a", "x = 'a'"),
+    ("x = [[1], 2]", "x = [[1, 2]]"),
+    ("f(a, b)", "f(a)(b)"),
+    ("f(a, *b)", "f(a, b)"),
+    ("f(x=1)", "f(y=1)"),
+    ("{**a, 'b': 1}", "{'b': 1, **a}"),
+    ("def f(a, *, b=1): pass", "def f(a, b=1): pass"),
+    ("def f(*, a, b=1): pass", "def f(*, a=1, b): pass"),
+    ("def f(a: int): pass", "def f(a): pass"),
+    ("@g\ndef f(): pass", "def f(): pass"),
+    ("if a:\n    b\nelse:\n    c", "if a:\n    b\nc"),
+    ("for a in b:\n    c\nelse:\n    d", "for a in b:\n    c\n    d"),
+    ("async def f(): pass", "def f(): pass"),
+    ("from hephaestus_dag import other", "from hephaestus_dag import other as o"),
+    ("f'{x!r}'", "f'{x}'"),
+    ("x = a < b < c", "x = a < b > c"),
+    ("x: int = 1", "x = 1"),
+    ("match a:\n    case 1: b", "match a:\n    case 2: b"),
+    ("lambda: 'a'", "lambda: 'b'"),
+    ("def f():\n    'a' + g()", "def f():\n    g()"),
+]
+
+
+@pytest.mark.parametrize(("one", "two", "same"), [*((*pair, True) for pair in ALIKE), *((*pair, False) for pair in OTHER)])
+def test_two_texts_have_one_version_when_they_are_one_program(package: Path, one: str, two: str, same: bool) -> None:
+    versions = []
+    for text in (one, two):
+        (package / "filters.py").write_text(f"{text}\n\ndef keep(n): return n\n")
+        versions.append(version())
+    assert (versions[0] == versions[1]) == same
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if 1:\n    from hephaestus_dag.other import UNRELATED",
+        "try: pass\nexcept E:\n    import hephaestus_dag.other",
+        "try: pass\nfinally:\n    import hephaestus_dag.other",
+        "match 1:\n    case 1:\n        from hephaestus_dag import other",
+        "class C:\n    def f(self):\n        with a:\n            while b:\n                import hephaestus_dag.other",
+        "for a in b: pass\nelse:\n    import hephaestus_dag.other",
+    ],
+)
+def test_an_import_counts_wherever_it_stands(package: Path, statement: str) -> None:
+    (package / "filters.py").write_text(f"{statement}\n\ndef keep(n): return n\n")
+    before = version()
+    (package / "other.py").write_text("UNRELATED = 2\n")
+    assert version() != before

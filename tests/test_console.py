@@ -10,6 +10,7 @@ from typing import Self
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,12 +18,15 @@ from assets.artifact import ArtifactAsset, Build, CheckDeclaration, Lineage, art
 from assets.page import to_dagster
 from hephaestus_dag import events
 from hephaestus_dag.artifacts import Check, Report
-from hephaestus_dag.console import STOPPED, main
+from hephaestus_dag.cli.main import main
+from hephaestus_dag.console import STOPPED
+from hephaestus_dag.console import run as run_job
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
 from resources.compute import LocalPool
 from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
+from resources.recipe import RecipeChoice
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
@@ -91,6 +95,14 @@ def benchmark_report(build: Build) -> Report:
     return Report(headline="written")
 
 
+@artifact(group="smithy", key="hephaestus/stage3_checkpoint")
+def stage3(build: Build) -> Report:
+    """The model of a variant."""
+    (build.folder / "model").mkdir()
+    (build.folder / "model" / "config.json").write_text("{}")
+    return Report(headline="trained")
+
+
 class Run:
     """What the terminal shows of runs of the smithy."""
 
@@ -106,6 +118,7 @@ class Run:
         dg.materialize(
             [to_dagster(lineage, asset, None) for asset in assets],
             resources={
+                "recipe": RecipeChoice(),
                 "store": ArtifactStore(root=str(self.folder / "store")),
                 "compute": LocalPool(num_workers=1),
                 "database": DatabaseServer(),
@@ -117,7 +130,8 @@ class Run:
     def shown(self, capsys: pytest.CaptureFixture[str], status: int = 0) -> list[str]:
         """The lines of the terminal, for a job that leaves the same events and ends with a status."""
         capsys.readouterr()
-        assert main([str(self.told), str(status)], [sys.executable, "-c", RELAY]) == status
+        given = [str(self.told), str(status)]
+        assert run_job("laptop", self.folder / "store", given, [sys.executable, "-c", RELAY]) == status
         return capsys.readouterr().out.splitlines()
 
 
@@ -126,7 +140,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = Run(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(events.VARIABLE, str(run.told))
-    monkeypatch.delenv("HEPHAESTUS_RECIPE", raising=False)
     return run
 
 
@@ -180,13 +193,17 @@ def test_the_report_is_printed_at_the_end(run: Run, capsys: pytest.CaptureFixtur
     assert lines[lines.index("# Blades") + 2] == "[1] blade cuts"
 
 
-def test_a_wrong_recipe_ends_it_before_anything_starts(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HEPHAESTUS_RECIPE", "[laptob]")
-    assert main([], [sys.executable, "-c", "open('started', 'w')"]) == 2
-    assert "no recipe '[laptob]': give a path to a YAML file or one of" in capsys.readouterr().out
-    assert not (run.folder / "started").exists()
+def test_the_folder_of_every_model_is_printed_at_the_end(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.smithy(stage3)
+    (model,) = (run.folder / "store" / "hephaestus" / "stage3_checkpoint").glob("*/model")
+    assert f"  hephaestus: {model}" in run.shown(capsys)
+
+
+def test_a_wrong_recipe_ends_it_before_anything_starts(run: Run) -> None:
+    ended = CliRunner().invoke(main, ["run", "[laptob]"])
+    assert ended.exit_code == 2
+    assert "no recipe '[laptob]': give a path to a YAML file or one of" in ended.output
+    assert not (run.folder / "logs").exists()
 
 
 @given(
@@ -258,7 +275,13 @@ class Job:
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGHUP], ids=["terminate", "hang up"])
 def test_ending_the_terminal_ends_dagster_and_its_children(tmp_path: Path, wish: signal.Signals) -> None:
     (tmp_path / "smithy.py").write_text(FORGE)
-    with Job(tmp_path, "-m", "hephaestus_dag.console", "-m", "smithy", "-j", "forge", "-d", str(tmp_path)) as job:
+    code = f"""
+import sys
+from pathlib import Path
+from hephaestus_dag.console import run
+sys.exit(run("laptop", Path("store"), ["-m", "smithy", "-j", "forge", "-d", {str(tmp_path)!r}]))
+"""
+    with Job(tmp_path, "-c", code) as job:
         assert job.terminal.stdout is not None
         job.terminal.send_signal(wish)
         said = next((line for line in job.terminal.stdout if "stopping" in line), "nothing")
@@ -272,8 +295,9 @@ def test_ending_the_terminal_ends_dagster_and_its_children(tmp_path: Path, wish:
 def test_a_terminal_that_nobody_reads_ends_its_job(tmp_path: Path) -> None:
     code = f"""
 import sys
-from hephaestus_dag.console import main
-main([], [sys.executable, "-c", {CHATTY!r}])
+from pathlib import Path
+from hephaestus_dag.console import run
+run("laptop", Path("store"), [], [sys.executable, "-c", {CHATTY!r}])
 """
     with Job(tmp_path, "-c", code) as job:
         assert job.terminal.stdout is not None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaestus_dag.documents import (
@@ -23,6 +23,7 @@ def document(text: str, **changes: str) -> Document:
     return Document(text=text, **fields)  # pyright: ignore[reportArgumentType]
 
 
+@settings(deadline=None)  # writes up to twelve files
 @given(st.lists(texts, max_size=12), st.integers(1, 5))
 def test_documents_come_back_in_order_over_shards(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], size: int

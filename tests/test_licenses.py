@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus_dag.licenses import is_identifier, license_of_source_text, normalise_license, permits
+from hephaestus_dag.licenses import is_identifier, license_of_source_text, mentions, normalise_license, permits
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,18 @@ def test_unknown_stays_only_when_it_is_listed():
     assert is_identifier("unknown")
     assert is_identifier("LicenseRef-Public-Domain")
     assert not is_identifier("Apache 2")
+
+
+@pytest.mark.parametrize(
+    ("expression", "identifier", "named"),
+    [
+        ("Apache-2.0 AND (MIT OR GPL-3.0-only)", "gpl-3.0-only", True),
+        ("Apache-2.0 WITH LLVM-exception", "Apache-2.0", True),
+        ("GPL-3.0+", "GPL-3.0-or-later", True),
+        ("GPL-3.0-or-later", "GPL-3.0-only", False),
+        ("unknown", "unknown", True),
+        ("some words, of a lawyer", "MIT", False),
+    ],
+)
+def test_an_expression_mentions_the_licences_in_it(expression: str, identifier: str, named: bool) -> None:
+    assert mentions(expression, identifier) is named

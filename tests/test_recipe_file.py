@@ -429,3 +429,24 @@ def test_the_comment_above_a_missing_input_comes_along(tmp_path: Path) -> None:
         f"    # fetch it with this\n    - {source}\n    - {source.replace('x', 'y')}\n"
     )
     assert [(problem.line, problem.hint) for problem in read_recipe(path)[1]] == [(6, "fetch it with this"), (7, "")]
+
+
+def test_null_removes_a_variant_of_the_recipe_that_is_extended(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: laptop\nname: mine\nvariants: { without_stage2: null, mine: { web: none } }\n")
+    assert list(load_recipe(mine).variants) == ["base", "hephaestus", "mine"]
+    top = tmp_path / "top.yaml"
+    top.write_text(f"extends: {mine}\nname: top\nvariants: {{ mine: null }}\n")
+    assert list(load_recipe(top).variants) == ["base", "hephaestus"]
+    rules = "seed_corpus: { curation: { languages: { text: null } } }\n"
+    mine.write_text(f"extends: laptop\nname: mine\n{rules}")
+    assert list(load_recipe(mine).seed_corpus.curation.languages) == ["agent"]
+
+
+def test_what_cannot_be_left_out_says_so(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: laptop\nname: mine\nscaling_law: null\nvariants: { nobody: null }\n")
+    with pytest.raises(RecipeError) as wrong:
+        load_recipe(mine)
+    assert "mine.yaml:3: scaling_law: cannot be null; to train without the sweep, give mixture.agent_ratio" in str(wrong.value)
+    assert "mine.yaml:4: variants.nobody: cannot be null; give it a value" in str(wrong.value)

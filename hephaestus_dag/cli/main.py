@@ -7,7 +7,7 @@ import click
 from hephaestus_dag.artifacts import ArtifactError
 from hephaestus_dag.recipe_file import RecipeError
 
-COMMANDS = ("run", "plan")
+COMMANDS = ("run", "plan", "card", "verify", "rebuild", "prune", "trace", "find", "forget", "scaling", "fields")
 """In the order in which they are needed; each is a module of this package with a click command named `command`."""
 
 

@@ -1,19 +1,27 @@
 """``hephaestus run``: a job in the terminal, one line per asset."""
 
-import os
+from pathlib import Path
 
 import click
 
-from hephaestus_dag.cli.options import example, with_recipe
+from hephaestus_dag.cli.options import example, with_recipe, with_store
 
 
-@click.command(epilog=example("hephaestus run laptop", "hephaestus run --job retrieval"))
+@click.command(
+    epilog=example("hephaestus run laptop", "hephaestus run --job retrieval", "hephaestus run laptop --config run.yaml")
+)
 @with_recipe
 @click.option("--job", default="hephaestus", show_default=True, help="Job to run.")
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML file with the job's run config."
+)
+@with_store
 @click.pass_context
-def command(context: click.Context, recipe: str, job: str) -> None:
-    """Run a job of RECIPE and show it, one line per asset; the report is printed at the end."""
-    from hephaestus_dag.console import main
+def command(context: click.Context, recipe: str, job: str, config: Path | None, store: Path) -> None:
+    """Run a job of RECIPE and show it, one line per asset; the report and the models' folders are printed at the end.
 
-    os.environ["HEPHAESTUS_RECIPE"] = recipe
-    context.exit(main(["-j", job]))
+    The exit status is the job's, or 130 when it was stopped. Dagster's own log is a file under logs/.
+    """
+    from hephaestus_dag.console import run
+
+    context.exit(run(recipe, store, ["-j", job, *(["-c", str(config)] if config else [])]))

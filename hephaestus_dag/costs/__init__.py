@@ -1,4 +1,5 @@
-"""What a run of a recipe would take, before it is run: tokens, FLOP, GPU-hours, memory, disk, and which inputs are missing.
+"""What a run of a recipe would reuse, build and take, before it is run; and what it took, afterwards.
 
-``python -m hephaestus_dag.costs paper --gpu A100-40GB``; as functions: `estimate.estimate` and `show.as_json`.
+``hephaestus plan paper --device A100-40GB``; as functions: `estimate.estimate`, `standing.standings`, `actual.compare` and
+`record.as_json`.
 """

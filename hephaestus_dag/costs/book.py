@@ -6,9 +6,34 @@ from dataclasses import dataclass
 from hephaestus_dag.costs.amount import NOTHING, Amount, unknown
 from hephaestus_dag.costs.architecture import Architecture, find_architecture
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.server_config import ServerConfig
 
 COUNTED = ("benchmarks", "seed_corpus", "web_retrieval", "quality", "mixture")
 """Groups whose artifacts count documents in rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a language model is asked and answers."""
+
+    questions: Amount
+    read: Amount
+    """Tokens."""
+    written: Amount
+    """Tokens."""
+    money: Amount
+    """In the unit of the recipe's prices; a local model's hours count as FLOP instead."""
+
+
+def answers(questions: Amount, read: Amount, written: Amount, server: ServerConfig | None, where: str) -> Answers:
+    """Return what questions take of a server at the prices in its configuration, or of a local model."""
+    if server is None:
+        return Answers(questions=questions, read=read, written=written, money=NOTHING)
+    if server.input_price is None or server.output_price is None:
+        money = unknown(f"no price: give {where}.input_price and output_price, per million tokens")
+    else:
+        money = read * (server.input_price / 1e6) + written * (server.output_price / 1e6)
+    return Answers(questions=questions, read=read, written=written, money=money)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +43,8 @@ class Measured:
     documents: int | None
     tokens: float | None
     num_bytes: int
+    seconds: float
+    """Wall time of the build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +63,8 @@ class Cost:
     """Bytes of the artifact."""
     scratch: Amount = NOTHING
     """Bytes of what it needs beside the artifact while it is made."""
+    answers: Answers | None = None
+    """What it asks a language model to judge, to write or to solve; None: nothing."""
     note: str = ""
     shortage: str = ""
     """Which domains of a mixture hold too few different tokens."""
@@ -55,7 +84,7 @@ class Book:
             found = find_architecture(model)
             self.vocabulary = found.vocab_size if found else None
 
-    def add(self, key: str, group: str, **amounts: Amount | str) -> Cost:
+    def add(self, key: str, group: str, **amounts: Amount | Answers | str | None) -> Cost:
         """Enter an asset; an artifact of it counts before the estimate."""
         found = self.measured.get(key)
         if found:

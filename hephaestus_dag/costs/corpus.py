@@ -6,10 +6,11 @@ Documents are those that the recipe's caps allow. Tokens of a document and bytes
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, unknown
 from hephaestus_dag.costs.architecture import find_architecture
-from hephaestus_dag.costs.book import Book, forward, unknown_shape
+from hephaestus_dag.costs.book import Book, answers, forward, unknown_shape
 from hephaestus_dag.evaluation.bfcl.config import BFCL_CATEGORIES, MULTI_TURN
 from hephaestus_dag.mixture.config import Component
 from hephaestus_dag.quality.config import AnnotatorConfig
+from hephaestus_dag.quality.openai_annotator import MAX_ANSWER_TOKENS
 from hephaestus_dag.quality.rubric import load_rubric
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.retrieval.index import choose_kind
@@ -91,7 +92,7 @@ def _seed_corpus(book: Book) -> None:
     if written := seed.synthetic_documentation:
         read = written.annotator.max_tokens + written.max_tokens
         documents = at_most(float(written.count))
-        inference = _answers(written.annotator, documents, read)
+        inference = _answering(written.annotator, documents, read)
         book.add(
             "synthetic_documentation",
             "seed_corpus",
@@ -99,6 +100,13 @@ def _seed_corpus(book: Book) -> None:
             tokens=documents * written.max_tokens,
             inference=inference,
             disk=documents * (written.max_tokens * TEXT_BYTES),
+            answers=answers(
+                documents,
+                documents * (read - written.max_tokens),
+                documents * written.max_tokens,
+                _server(written.annotator),
+                "seed_corpus.synthetic_documentation.annotator",
+            ),
         )
         parts.append("synthetic_documentation")
     documents, tokens = Amount(0.0, "≤"), Amount(0.0, "≤")
@@ -107,7 +115,11 @@ def _seed_corpus(book: Book) -> None:
     book.add("seed_corpus", "seed_corpus", documents=documents, tokens=tokens, disk=tokens * TEXT_BYTES)
 
 
-def _answers(annotator: AnnotatorConfig, questions: Amount, tokens: int) -> Amount:
+def _server(annotator: AnnotatorConfig) -> AnnotatorConfig | None:
+    return annotator if annotator.kind == "openai" else None
+
+
+def _answering(annotator: AnnotatorConfig, questions: Amount, tokens: int) -> Amount:
     """Return FLOP of questions to a language model, of so many tokens each."""
     if annotator.kind == "openai":
         return unknown(f"{annotator.model} answers on a server, whose GPUs are not counted")
@@ -184,8 +196,15 @@ def _quality(book: Book) -> None:
         group,
         documents=at_most(annotation.num_samples),
         tokens=asked * about(length),
-        inference=_answers(annotation.annotator, asked, length),
+        inference=_answering(annotation.annotator, asked, length),
         disk=asked * ID_BYTES,
+        answers=answers(
+            asked,
+            asked * about(length),
+            asked * (MAX_ANSWER_TOKENS if annotation.annotator.kind == "openai" else 0),
+            _server(annotation.annotator),
+            "quality.annotation.annotator",
+        ),
     )
     examples = quality.classifier.num_seed + quality.classifier.num_random + annotation.num_samples
     book.add(
@@ -253,6 +272,16 @@ def _planned(book: Book, key: str, sequences: int, length: int, shortage: str) -
     book.add(key, "mixture", tokens=tokens, disk=Amount(float(sequences * SEQUENCE_BYTES)), shortage=shortage)
 
 
+def _tokenised(book: Book, keys: list[str]) -> float | None:
+    """Return how many different tokens of one domain of these documents a token store holds, at most: its cap counts."""
+    parts = [book.tokens(key).value for key in keys]
+    cap = book.recipe.mixture.token_store.max_tokens_per_domain
+    if None in parts:
+        return float(cap) if cap else None
+    held = sum(part or 0 for part in parts)
+    return min(held, cap) if cap else held
+
+
 def _shortage(book: Book, tokens: float, components: tuple[Component, ...], web: str | None) -> str:
     """Say which domains hold too few different tokens to be shown ``max_epochs`` times at most."""
     agent = ["tool_documentation", "function_calling_trajectories"]
@@ -260,7 +289,9 @@ def _shortage(book: Book, tokens: float, components: tuple[Component, ...], web:
     held = {"agent": [*agent, *([web] if web else [])], "code": ["code_documents"], "text": ["text_documents"]}
     found = []
     for component in components:
-        parts = [book.tokens(key).value for key in held.get(component.domain or "", ())]
+        keys = held.get(component.domain or "", [])
+        stores = [[key for key in keys if key != web], [key for key in keys if key == web]]
+        parts = [_tokenised(book, store) for store in stores if store]
         if not parts or None in parts:
             continue
         there, needed = sum(part or 0 for part in parts), component.share * tokens / book.recipe.mixture.max_epochs

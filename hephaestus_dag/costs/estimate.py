@@ -1,16 +1,17 @@
 """The estimate of a whole run: the costs of all assets, the memory of its training jobs, totals, and the paper beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hephaestus_dag.costs import corpus, evaluation, jobs
-from hephaestus_dag.costs.amount import Amount, total
+from hephaestus_dag.costs.amount import NOTHING, Amount, total
 from hephaestus_dag.costs.book import Book, Cost
-from hephaestus_dag.costs.gpus import Gpu
+from hephaestus_dag.costs.devices import Device
 from hephaestus_dag.costs.jobs import Job
 from hephaestus_dag.costs.measured import measured_artifacts
 from hephaestus_dag.costs.memory import Memory, memory_of
+from hephaestus_dag.costs.standing import Standing
 from hephaestus_dag.models import HUB_NAME, PACKAGED, is_folder
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import ANNOTATOR, MODELS, SOURCES
@@ -38,10 +39,10 @@ READERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run takes."""
+    """What a run takes, and what of it is left to do."""
 
     recipe: Recipe
-    gpu: Gpu
+    device: Device
     utilisation: float
     costs: dict[str, Cost]
     """By asset key, group by group."""
@@ -53,25 +54,31 @@ class Estimate:
     fetched: list[str]
     """What comes from the hub when it is first needed, and where the recipe names it."""
     variants: Variants
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """How the assets stand in the store; without one everything is to be done."""
+
+    def to_do(self, key: str) -> bool:
+        """Tell whether a run would build an asset, as far as is known."""
+        return key not in self.standings or self.standings[key].action != "reuse"
 
     def hours(self, flops: Amount) -> Amount:
-        """Return GPU-hours: FLOP / (peak x utilisation)."""
-        return Amount(None if flops.value is None else self.gpu.hours(flops.value, self.utilisation), flops.kind, flops.reason)
+        """Return hours of the device: FLOP / (peak x utilisation)."""
+        return flops * (1 / (self.device.peak * self.utilisation * 3600))
 
     def wall_hours(self, job: Job) -> Amount:
         """Return the hours of a training job on as many GPUs as the recipe gives it."""
         placement = self.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
         return self.hours(job.training) * (1 / placement.num_processes)
 
-    def sum_of(self, name: str, group: str | None = None) -> tuple[Amount, int]:
-        """Return the total of a column (``inference``, ``training``, ``disk``), and how many assets are not in it."""
-        return total([getattr(cost, name) for cost in self.costs.values() if group in (None, cost.group)])
+    def sum_of(self, name: str) -> tuple[Amount, int]:
+        """Return a total (``inference``, ``training``, ``disk``) of what is to be done, and how many assets are not in it."""
+        return total([getattr(cost, name) for cost in self.costs.values() if self.to_do(cost.key)])
 
     @property
     def scratch(self) -> Amount:
         """The most that one training job holds in checkpoints at a time."""
-        known = [cost.scratch for cost in self.costs.values() if cost.scratch.value is not None]
-        return max(known, key=lambda amount: amount.value or 0)
+        known = [cost.scratch for cost in self.costs.values() if cost.scratch.value is not None and self.to_do(cost.key)]
+        return max(known, key=lambda amount: amount.value or 0, default=NOTHING)
 
     @property
     def main_variant(self) -> str:
@@ -86,14 +93,14 @@ class Estimate:
 
 
 def estimate(
-    recipe: Recipe, gpu: Gpu, utilisation: float, missing: Sequence[Placed] = (), store: Path | None = None
+    recipe: Recipe, device: Device, utilisation: float, missing: Sequence[Placed] = (), store: Path | None = None
 ) -> Estimate:
     """Return what a run of a recipe takes on GPUs that do ``utilisation`` of their peak; ``store`` gives measured sizes.
 
     Raises ValueError for a utilisation outside of (0, 1].
     """
     if not 0 < utilisation <= 1:
-        raise ValueError(f"mfu {utilisation:g} is a share of the GPU's peak: give a number above 0 and up to 1")
+        raise ValueError(f"mfu {utilisation:g} is a share of the device's peak: give a number above 0 and up to 1")
     variants = Variants(recipe)
     book = Book(recipe, {})
     trained = _enter_all(book, variants)
@@ -103,11 +110,11 @@ def estimate(
     costs = {cost.key: cost for group in GROUPS for cost in book.costs.values() if cost.group == group}
     return Estimate(
         recipe=recipe,
-        gpu=gpu,
+        device=device,
         utilisation=utilisation,
         costs=costs,
         jobs=trained,
-        memory=_memory(recipe, trained, gpu),
+        memory=_memory(recipe, trained, device),
         missing=missing,
         fetched=hub_inputs(recipe, store),
         lacking={key: lacking for key in costs if (lacking := [each for each in missing if key in readers(each.where)])},
@@ -145,14 +152,14 @@ def _named(recipe: Recipe, path: tuple[str, ...]) -> str | None:
     return None if getattr(owner, "kind", "") == "openai" else getattr(owner, path[-1], None)
 
 
-def _memory(recipe: Recipe, trained: list[Job], gpu: Gpu) -> list[Memory]:
+def _memory(recipe: Recipe, trained: list[Job], device: Device) -> list[Memory]:
     """Return the memory of each sort of job: every rung of the ladder, the backbone and the stages once."""
     found: dict[str, Memory] = {}
     for job in trained:
         title = f"proxy {job.name}" if job.key.startswith(jobs.PROXIES) else job.key.rpartition("/")[2]
         if job.model and title not in found:
             placement = recipe.execution.launcher
-            found[title] = memory_of(title, job.model, job.config, placement, job.sequence_length, gpu)
+            found[title] = memory_of(title, job.model, job.config, placement, job.sequence_length, device)
     return list(found.values())
 
 
@@ -166,5 +173,5 @@ def _enter_all(book: Book, variants: Variants) -> list[Job]:
 
 def assumptions(found: Estimate) -> list[str]:
     """Return what the estimate rests on."""
-    used = f"{found.gpu.name}: {found.gpu.peak / 1e12:,.0f} TFLOP/s of dense bfloat16 at {found.utilisation:.0%} utilisation"
+    used = f"{found.device.name}: {found.device.peak_in_words} at {found.utilisation:.0%} utilisation"
     return [used, *corpus.ASSUMPTIONS, *jobs.ASSUMPTIONS, *evaluation.ASSUMPTIONS]

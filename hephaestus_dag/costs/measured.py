@@ -68,7 +68,7 @@ class _Agreeing:
             if name.startswith(f"{section}."):
                 source = sources.get(name.removeprefix(f"{section}."))
                 said = source.model_dump(mode="json", exclude={"location", "weight"}) if source else None
-                return said == {field: each for field, each in value.items() if field != "input"}
+                return isinstance(value, dict) and said == {field: each for field, each in value.items() if field != "input"}
         try:
             return value == self.recipe.value(name)
         except (AttributeError, KeyError, TypeError):
@@ -77,9 +77,11 @@ class _Agreeing:
 
 def _sizes(manifest: Manifest) -> Measured:
     report = manifest["report"]
-    tokens, characters = report["figures"].get("tokens"), report["figures"].get("characters")
+    figures = report["figures"]
+    tokens, characters = figures.get("tokens", figures.get("tokens_in")), figures.get("characters")
     return Measured(
         documents=report["rows"],
         tokens=float(tokens) if tokens is not None else characters / CHARACTERS_PER_TOKEN if characters is not None else None,
         num_bytes=sum(file["size"] for file in manifest["files"]),
+        seconds=manifest["seconds"],
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hephaestus_dag.costs.architecture import Architecture
-from hephaestus_dag.costs.gpus import Gpu
+from hephaestus_dag.costs.devices import Device
 from hephaestus_dag.training.config import LauncherConfig, TrainingConfig
 
 USABLE = 0.92
@@ -41,7 +41,7 @@ class Memory:
 
 
 def memory_of(
-    job: str, model: Architecture, config: TrainingConfig, placement: LauncherConfig, sequence_length: int, gpu: Gpu
+    job: str, model: Architecture, config: TrainingConfig, placement: LauncherConfig, sequence_length: int, device: Device
 ) -> Memory:
     """Return the memory of one GPU of a job.
 
@@ -81,5 +81,5 @@ def memory_of(
         activations=tokens * per_token,
         loss=logits * (4 + 2 * item) + 2 * tokens * width * item + model.vocab_size * width * 4,
         buffers=min(n, BUCKET) * item if stage else 0,
-        limit=gpu.memory * USABLE,
+        limit=device.memory * USABLE,
     )

@@ -1,21 +1,24 @@
-"""The estimate as text, as tables for a terminal, and as JSON."""
+"""The estimate as text for a person: aligned tables of at most 100 columns, and headed lists below them."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, total
 from hephaestus_dag.costs.book import Cost
 from hephaestus_dag.costs.estimate import GROUPS, PAPER, PAPER_COST, Estimate, assumptions
+from hephaestus_dag.costs.standing import Standing
 
-COLUMNS = ("asset", "documents", "tokens", "inference FLOP", "GPU-h", "training FLOP", "GPU-h", "disk", "remarks")
-MEMORY_COLUMNS = ("job", "GPUs", "weights", "gradients", "optimiser", "activations", "loss", "buffers", "sum", "of", "")
-TABLE_WIDTH = 120
-Rows = list[tuple[str, ...]]
+COLUMNS = ("asset", "run", "documents", "tokens", "FLOP", "{}-h", "disk")
+MEMORY_COLUMNS = ("job", "weights", "gradients", "optimiser", "activations", "other", "sum", "of", "")
+FEW = 3
+"""Assets, or changed fields, that a line names; the rest is counted."""
+WIDTH = 100
+CELLS = "proxy_runs/"
+Row = tuple[str, ...]
 
 
 def number(amount: Amount, unit: str = "") -> str:
@@ -28,7 +31,9 @@ def number(amount: Amount, unit: str = "") -> str:
     if unit == "B":
         return amount.kind + size(value)
     if unit == "FLOP":
-        return f"{amount.kind}{value:.2e}"
+        return f"{amount.kind}{value:.1e}".replace("e+", "e")
+    if unit == "s":
+        return f"{amount.kind}{value:,.0f} s" if value >= 10 else f"{amount.kind}{value:.1g} s"
     if unit == "h":
         return f"{amount.kind}{value:,.0f}" if value >= 10 else amount.kind + (f"{value:.2g}" if value >= 0.01 else "<0.01")
     for limit, unit_of, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e5, 1e3, "K")):
@@ -45,55 +50,101 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} B"
 
 
-def cost_rows(found: Estimate) -> Iterator[tuple[str, Rows]]:
-    """Yield each group with its rows; the cells of the sweep are one row."""
+def cost_rows(found: Estimate) -> Iterator[tuple[str, list[tuple[Row, str]]]]:
+    """Yield each group with its rows, each with a remark; the cells of the sweep are one row."""
     for group in GROUPS:
         costs = [cost for cost in found.costs.values() if cost.group == group]
-        cells = [cost for cost in costs if cost.key.startswith("proxy_runs/")]
-        shown = (
-            [_summed(cells, f"proxy_runs/* ({len(cells)} cells)"), *(c for c in costs if c not in cells)] if cells else costs
-        )
-        yield group.replace("_", " "), [_row(found, cost) for cost in shown]
+        cells = [cost for cost in costs if cost.key.startswith(CELLS)]
+        rows = [_cells_row(found, cells)] if cells else []
+        yield group.replace("_", " "), rows + [_row(found, cost) for cost in costs if cost not in cells]
 
 
-def _summed(cells: list[Cost], key: str) -> Cost:
-    tokens, inference, training, disk = (
-        total([getattr(cell, name) for cell in cells])[0] for name in ("tokens", "inference", "training", "disk")
-    )
-    measured = sum(cell.measured for cell in cells)
-    note = f"{measured} of them measured" if measured else ""
-    return Cost(key=key, group=cells[0].group, tokens=tokens, inference=inference, training=training, disk=disk, note=note)
-
-
-def _row(found: Estimate, cost: Cost) -> tuple[str, ...]:
+def _row(found: Estimate, cost: Cost) -> tuple[Row, str]:
     lacking = found.lacking.get(cost.key, [])
     remarks = [
-        *([f"{len(lacking)} input{'s' * (len(lacking) > 1)} missing"] if lacking else []),
+        *([f"{len(lacking)} input{'s' * (len(lacking) > 1)} missing"] if lacking else _why(found.standings.get(cost.key))),
         *(["too few documents"] if cost.shortage else []),
-        *(["measured"] if cost.measured else []),
-        *([cost.note] if cost.note else []),
     ]
+    work = cost.inference + cost.training if found.to_do(cost.key) else NOTHING
+    standing = found.standings.get(cost.key)
+    return _cells(found, cost.key, standing.action if standing else "", cost, work), "; ".join(remarks)
+
+
+def _cells_row(found: Estimate, cells: list[Cost]) -> tuple[Row, str]:
+    """Return one row for all cells of the sweep: amounts of all, work of those that are to be done."""
+    tokens, disk = (total([getattr(cell, name) for cell in cells])[0] for name in ("tokens", "disk"))
+    work = total([cell.inference + cell.training for cell in cells if found.to_do(cell.key)])[0]
+    stand = [found.standings[cell.key] for cell in cells if cell.key in found.standings]
+    actions = Counter(standing.action for standing in stand)
+    first = next((standing for standing in stand if standing.action != "reuse"), None)
+    several = [f"{count} {action}" for action, count in actions.items()] if len(actions) > 1 else []
+    key = f"{CELLS}* ({len(cells)} cells)"
     return (
-        cost.key,
-        number(cost.documents),
-        number(cost.tokens),
-        number(cost.inference, "FLOP"),
-        number(found.hours(cost.inference), "h"),
-        number(cost.training, "FLOP"),
-        number(found.hours(cost.training), "h"),
-        number(cost.disk, "B"),
-        "; ".join(remarks),
+        _cells(
+            found, key, "some" if several else next(iter(actions), ""), Cost(key=key, group="", tokens=tokens, disk=disk), work
+        ),
+        "; ".join([*several, *_why(first)]),
     )
 
 
-def memory_rows(found: Estimate) -> Rows:
+def _cells(found: Estimate, key: str, action: str, cost: Cost, work: Amount) -> Row:
+    hours = found.hours(work)
+    return (
+        *(key, action, number(cost.documents), number(cost.tokens), number(work, "FLOP"), number(hours, "h")),
+        number(cost.disk, "B"),
+    )
+
+
+def _why(standing: Standing | None) -> list[str]:
+    """Return why an asset is built again, in a few words."""
+    if standing is None or standing.action != "rebuild":
+        return []
+    return [few(standing.reasons)] if standing.reasons else [f"follows {few(list(standing.causes))}"]
+
+
+def few(names: Sequence[str], most: int = FEW) -> str:
+    """Return some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def change_lines(found: Estimate) -> list[str]:
+    """Return each field that changed, with the assets in which it did and how many others follow."""
+    roots: dict[str, set[str]] = {}
+    followers: dict[str, set[str]] = {}
+    for key, standing in found.standings.items():
+        for reason in standing.reasons if standing.action == "rebuild" else ():
+            roots.setdefault(reason, set()).add(key)
+        for root, reasons in standing.causes.items():
+            for reason in reasons:
+                roots.setdefault(reason, set()).add(root)
+                followers.setdefault(reason, set()).add(key)
+    lines = []
+    for reason, changed in roots.items():
+        after = len(followers.get(reason, set()) - changed)
+        lines.append(f"{reason}: {few(sorted(changed))}" + (f"; {after} more follow" if after else ""))
+    return lines
+
+
+def summary(found: Estimate) -> str:
+    """Return how many assets a run reuses and builds."""
+    actions = Counter(standing.action for standing in found.standings.values())
+    words = {
+        "reuse": "are there and will be reused",
+        "rebuild": "will be built again",
+        "build": "will be built for the first time",
+        "unknown": "cannot be known before their inputs are here",
+    }
+    parts = [f"{actions[action]} {text}" for action, text in words.items() if actions[action]]
+    return f"{len(found.costs)} assets" + (f": {', '.join(parts)}" if parts else "")
+
+
+def memory_rows(found: Estimate) -> list[Row]:
     """Return one row for each sort of training job."""
     return [
         (
-            memory.job,
-            str(memory.processes),
-            *(size(part) for part in (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.loss)),
-            size(memory.buffers),
+            memory.job + (f" on {memory.processes}" if memory.processes > 1 else ""),
+            *(size(part) for part in (memory.weights, memory.gradients, memory.optimizer, memory.activations)),
+            size(memory.loss + memory.buffers),
             size(memory.total),
             size(memory.limit),
             "fits" if memory.fits else "DOES NOT FIT",
@@ -118,7 +169,7 @@ def closing_lines(found: Estimate) -> list[str]:
         wall, gpus = found.wall_hours(job), found.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
         lines.append(
             f"{found.main_variant}, Stage {'I' * stage}: {number(job.steps)} steps, {number(job.tokens)} tokens, "
-            f"{_priced(found, job.training)}: {_days(wall)} on {gpus.num_processes} {found.gpu.name}"
+            f"{_priced(found, job.training)}: {_days(wall)} on {gpus.num_processes} {found.device.name}"
         )
     if found.recipe.name == PAPER:
         both = NOTHING
@@ -129,7 +180,7 @@ def closing_lines(found: Estimate) -> list[str]:
 
 
 def _priced(found: Estimate, flops: Amount) -> str:
-    return f"{number(flops, 'FLOP')} FLOP = {number(found.hours(flops), 'h')} GPU-hours"
+    return f"{number(flops, 'FLOP')} FLOP = {number(found.hours(flops), 'h')} {found.device.kind}-hours"
 
 
 def _without(count: int) -> str:
@@ -149,17 +200,31 @@ def unknown_lines(found: Estimate) -> list[str]:
         for amount in (cost.documents, cost.tokens, cost.inference, cost.training, cost.disk):
             if amount.value is None and cost.key not in reasons.setdefault(amount.reason, []):
                 reasons[amount.reason].append(cost.key)
-    return [f"{reason} ({_few(keys)})" for reason, keys in reasons.items()]
+    return [f"{reason} ({few(keys, 4)})" for reason, keys in reasons.items()]
 
 
-def _few(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+def annotation_lines(found: Estimate) -> list[str]:
+    """Return what each asset asks a language model, in tokens and money."""
+    lines = []
+    for cost in found.costs.values():
+        if asked := cost.answers:
+            local = not asked.money.value and not asked.money.reason
+            money = "a local model: no money" if local else f"money: {_money(asked.money)}"
+            words = f"{number(asked.questions)} questions, {number(asked.read)} tokens read, {number(asked.written)} written"
+            lines.append(f"{cost.key}: {words}; {money}" + ("" if found.to_do(cost.key) else " (reused: not asked again)"))
+    return lines
+
+
+def _money(amount: Amount) -> str:
+    return f"? ({amount.reason})" if amount.value is None else f"{amount.kind}{amount.value:,.4g}"
 
 
 def sections(found: Estimate) -> list[tuple[str, list[str]]]:
     """Return the headed lists below the tables."""
     return [
-        ("Total", closing_lines(found)),
+        ("What changed since the last run", change_lines(found)),
+        ("To do", closing_lines(found)),
+        ("Questions to language models", annotation_lines(found)),
         ("Missing inputs", _missing_lines(found) or ["none"]),
         ("Fetched from the Hugging Face hub when first needed; access is not checked here", found.fetched),
         ("Too few documents", [f"{cost.key}: {cost.shortage}" for cost in found.costs.values() if cost.shortage]),
@@ -173,87 +238,35 @@ def _missing_lines(found: Estimate) -> list[str]:
 
 
 def print_estimate(found: Estimate, console: Console) -> None:
-    """Print tables on a terminal that is wide enough, aligned text anywhere else."""
-    title = f"{found.recipe.name}: {found.recipe.description}"
-    memory_title = f"Memory of one {found.gpu.name}, an estimate"
-    if not console.is_terminal or console.width < TABLE_WIDTH:
-        print(title)
-        blocks = [(group, rows) for group, rows in cost_rows(found)]
-        print(_aligned(COLUMNS, blocks))
-        print(f"\n{memory_title}\n{_aligned(MEMORY_COLUMNS, [('', memory_rows(found))])}")
-        for head, lines in sections(found):
-            if lines:
-                print("\n".join(["", head, *(f"  {line}" for line in lines)]))
-        return
-    table = _table(title, COLUMNS)
-    for group, rows in cost_rows(found):
-        table.add_row(f"[bold]{group}[/bold]")
-        for row in rows:
-            table.add_row(f"  {escape(row[0])}", *map(escape, row[1:]))
-    console.print(table)
-    memory = _table(memory_title, MEMORY_COLUMNS)
-    for row in memory_rows(found):
-        memory.add_row(*row[:-1], f"[{'green' if row[-1] == 'fits' else 'bold red'}]{row[-1]}[/]")
-    console.print(memory)
+    """Print everything."""
+    console.print(escape(f"{found.recipe.name}: {found.recipe.description}\n{summary(found)}\n"))
+    columns = tuple(column.format(found.device.kind) for column in COLUMNS)
+    print_table(console, columns, list(cost_rows(found)), left=2)
+    memory = [(row, "") for row in memory_rows(found)]
+    of = "this machine" if found.device.kind == "CPU" else f"one {found.device.name}"
+    console.print(f"\n[bold]Memory of {of}, an estimate[/bold]")
+    print_table(console, MEMORY_COLUMNS, [("", memory)])
     for head, lines in sections(found):
         if lines:
             console.print(f"\n[bold]{head}[/bold]")
             for line in lines:
-                console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+                console.print(f"  {escape(line)}")
 
 
-def _table(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        last = number == len(columns) - 1
-        table.add_column(column, justify="left" if last or not number else "right", no_wrap=not last)
-    return table
+def print_table(console: Console, columns: Row, blocks: list[tuple[str, list[tuple[Row, str]]]], left: int = 1) -> None:
+    """Print rows aligned, the first columns to the left and the others to the right, each with its remark in a line below."""
+    rows = [columns, *(row for _, block in blocks for row, _ in block)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
+    def line(row: Row) -> str:
+        cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        return escape("  ".join(cells).rstrip())
 
-def _aligned(columns: tuple[str, ...], blocks: list[tuple[str, Rows]]) -> str:
-    widths = [max(len(row[i]) for _, rows in blocks for row in [columns, *rows]) for i in range(len(columns))]
-
-    def line(row: tuple[str, ...]) -> str:
-        last = len(row) - 1
-        cells = [c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        return "  ".join(cells).rstrip()
-
-    lines = [line(columns)]
-    for head, rows in blocks:
-        lines += [f"[{head}]"] if head else []
-        lines += [line(row) for row in rows]
-    return "\n".join(lines)
-
-
-def as_json(found: Estimate) -> dict[str, Any]:
-    """Return the whole estimate as JSON values; an amount is its value, how well it is known, and why it is not."""
-
-    def amount(value: Amount) -> dict[str, Any]:
-        return {name: each for name, each in asdict(value).items() if name == "value" or each}
-
-    names = ("documents", "tokens", "inference", "training", "disk", "scratch")
-    return {
-        "recipe": found.recipe.name,
-        "gpu": found.gpu.name,
-        "peak_flops": found.gpu.peak,
-        "utilisation": found.utilisation,
-        "assets": [
-            {
-                "key": cost.key,
-                "group": cost.group,
-                **{name: amount(getattr(cost, name)) for name in names},
-                "inference_gpu_hours": found.hours(cost.inference).value,
-                "training_gpu_hours": found.hours(cost.training).value,
-                "measured": cost.measured,
-                "note": cost.note,
-                "shortage": cost.shortage,
-                "missing": [str(each) for each in found.lacking.get(cost.key, [])],
-            }
-            for cost in found.costs.values()
-        ],
-        "memory": [{**asdict(memory), "total": memory.total, "fits": memory.fits} for memory in found.memory],
-        "fetched": found.fetched,
-        "missing": [str(each) for each in found.missing],
-        "total": closing_lines(found),
-        "assumptions": assumptions(found),
-    }
+    console.print(line(columns))
+    for head, block in blocks:
+        if head and block:
+            console.print(f"[bold]{head}[/bold]")
+        for row, remark in block:
+            console.print(line(row))
+            for part in textwrap.wrap(remark, WIDTH, initial_indent="    ", subsequent_indent="      "):
+                console.print(f"[dim]{escape(part)}[/dim]")

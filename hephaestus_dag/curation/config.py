@@ -81,9 +81,44 @@ class NearDuplicateConfig(Config):
     )
 
 
+class ExclusionConfig(Config):
+    """Documents that must not be in the corpus, whatever else they are: what was asked to be taken down."""
+
+    documents: tuple[str, ...] = Field(default=(), description="Ids of documents, 32 hexadecimal digits each")
+    licenses: tuple[str, ...] = Field(
+        default=(), description="SPDX identifiers; documents whose licence names one go, also as one side of an OR"
+    )
+    sources: tuple[str, ...] = Field(default=(), description="Names of sources, all of whose documents go")
+    origins: tuple[str, ...] = Field(default=(), description="Beginnings of origins, such as `botocore==1.43.8/`")
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_ids(cls, documents: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [each for each in documents if not re.fullmatch("[0-9a-f]{32}", each)]:
+            raise ValueError(
+                f"exclude: {bad[0]!r} is no document id; write 32 hexadecimal digits, `hephaestus find` tells them"
+            )
+        return documents
+
+    @field_validator("licenses")
+    @classmethod
+    def _excluded_licenses_are_known(cls, licenses: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [name for name in licenses if not is_identifier(name)]:
+            raise ValueError(f"exclude: {bad[0]!r} is no SPDX identifier; write one such as GPL-3.0-only")
+        return licenses
+
+    @field_validator("sources", "origins")
+    @classmethod
+    def _names_are_given(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in names:
+            raise ValueError("exclude: an empty name would mean every document; leave it out")
+        return names
+
+
 class CurationConfig(Config):
     """The rules that a document has to pass."""
 
+    exclude: ExclusionConfig | None = Field(default=None, description="Documents that must not be there; null: none")
     n_gram: int = Field(
         default=13, ge=8, le=32, description="Words of a benchmark item in a row that take a document out; 13 is GPT-3's choice"
     )

@@ -17,7 +17,7 @@ from hephaestus_dag.curation.heuristics import HeuristicFilter
 from hephaestus_dag.curation.language import LanguageRule
 from hephaestus_dag.curation.near_duplicates import signature_schema, signatures
 from hephaestus_dag.curation.removed import REMOVED_SCHEMA, Step
-from hephaestus_dag.curation.rules import LengthRule, LicenseRule
+from hephaestus_dag.curation.rules import ExclusionRule, LengthRule, LicenseRule
 from hephaestus_dag.documents import SCHEMA
 from hephaestus_dag.whole_folder import whole_folder
 
@@ -69,6 +69,7 @@ class FilterTask:
 def document_steps(config: CurationConfig, index: BenchmarkIndex) -> list[Step]:
     """Return the steps that look at one document alone, the cheap ones first."""
     return [
+        *([ExclusionRule(config.exclude)] if config.exclude else []),
         LicenseRule(config.licenses),
         LengthRule(config.min_characters, config.max_characters),
         LanguageRule(config.languages, config.language_confidence),

@@ -1,11 +1,41 @@
-"""Rules that look at one document alone: its licence and its length."""
+"""Rules that look at one document alone: whether it was asked to go, its licence and its length."""
 
 from collections.abc import Sequence
 
 import pyarrow as pa
 
+from hephaestus_dag.curation.config import ExclusionConfig
 from hephaestus_dag.curation.removed import Verdict, part
-from hephaestus_dag.licenses import permits
+from hephaestus_dag.licenses import mentions, permits
+
+
+class ExclusionRule:
+    """Removes what a recipe excludes by name: documents, licences, sources, origins."""
+
+    name = "exclude"
+
+    def __init__(self, config: ExclusionConfig) -> None:
+        self._config, self._documents = config, frozenset(config.documents)
+
+    def filter(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Return what stays, and rows whose evidence is the entry of the recipe that excludes the document."""
+        columns = [batch.column(name).to_pylist() for name in ("id", "license", "source", "origin")]
+        licenses = {each: self._license(each) for each in set(columns[1])}
+        verdicts = [self._verdict(i, licenses[license], s, o) for i, license, s, o in zip(*columns, strict=True)]
+        return part(batch, self.name, verdicts)
+
+    def _license(self, expression: str) -> str | None:
+        return next((each for each in self._config.licenses if mentions(expression, each)), None)
+
+    def _verdict(self, identity: str, license: str | None, source: str, origin: str) -> Verdict | None:
+        if identity in self._documents:
+            return Verdict("the recipe excludes the document", identity)
+        if license:
+            return Verdict("the recipe excludes the licence", license)
+        if source in self._config.sources:
+            return Verdict("the recipe excludes the source", source)
+        begin = next((each for each in self._config.origins if origin.startswith(each)), None)
+        return Verdict("the recipe excludes the origin", begin) if begin else None
 
 
 class LicenseRule:

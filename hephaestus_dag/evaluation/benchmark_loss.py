@@ -156,6 +156,8 @@ def loss_benchmark(rows: Sequence[dict[str, Any]], not_run: dict[str, str] | Non
         if answers:
             weights = {category: size / sum(answers.values()) for category, size in answers.items()}
             definition = "reference answers given their prompts, pooled over categories"
+            if benchmark == "bfcl":
+                definition += "; single-turn items only, for a multi-turn item's answer depends on what the model did before"
             groups.append(Group(name=f"loss on {title} answers", definition=definition, weights=weights))
     groups += [
         Group(name=f"loss on held-out {category.partition('/')[2]}", definition="all its documents", weights={category: 1.0})

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hephaestus_dag.evaluation.overlap import items_seen
-from hephaestus_dag.evaluation.report.cells import number
+from hephaestus_dag.evaluation.report.cells import number, without
 from hephaestus_dag.evaluation.report.compare import decimals, signed
 from hephaestus_dag.evaluation.scores import Scores, read_scores
 
@@ -63,4 +63,4 @@ def _clean(entry: dict | None, digits: int | None) -> str:
     if "score" not in entry:
         return entry["reason"]
     change = signed((100 if digits is None else 1) * entry["change"], 1 if digits is None else digits)
-    return f"{number(entry['score'], digits)} ({change}) n={entry['n']}"
+    return f"{number(entry['score'], digits)} ({change}) n={entry['n']} {without(entry)}".rstrip()

@@ -11,7 +11,7 @@ from hephaestus_dag.evaluation.bfcl.config import BfclConfig
 from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
 from hephaestus_dag.evaluation.general.config import Gsm8kConfig, HumanEvalConfig, MmluConfig
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig
-from hephaestus_dag.evaluation.overlap import OverlapConfig
+from hephaestus_dag.evaluation.overlap_config import OverlapConfig
 
 
 class BenchmarkLossConfig(Config):
@@ -39,6 +39,11 @@ class EvaluationConfig(Config):
     prompt_format: Literal["auto", "chat", "few_shot"] = Field(
         default="auto",
         description="chat template, or worked examples as plain text for base models; auto: the template where there is one",
+    )
+    engine: Literal["huggingface", "vllm"] = Field(
+        default="huggingface",
+        description="what generates a variant's replies; vllm is quicker on a large GPU and has to be installed. "
+        "Log-likelihoods are always transformers'",
     )
     batch_size: int = Field(default=16, ge=1, description="most sequences that are worked on together")
     batch_tokens: int = Field(

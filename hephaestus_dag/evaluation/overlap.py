@@ -25,11 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
 
-from hephaestus_dag.config import Config
 from hephaestus_dag.curation.ngrams import Words
 from hephaestus_dag.documents import document_files
+from hephaestus_dag.evaluation.overlap_config import LEAST_SHARE, OverlapConfig
 
 MATCH_SCHEMA = pa.schema(
     [
@@ -45,25 +44,12 @@ MATCH_SCHEMA = pa.schema(
 )
 """``words`` is the longest run; ``origin`` says where the document came from. A row with a signature names no item."""
 
-LEAST_SHARE = 0.2
-"""Less of an item is not recorded."""
 _CHARACTERS_AT_ONCE = 1_000_000
 _DOCUMENTS_AT_ONCE = 4_096
 _FEWEST_PARAMETERS = 2
 _LONGEST_EVIDENCE = 300
 
 Mapper = Callable[[Callable[[str], pa.Table], Sequence[str]], Iterable[pa.Table]]
-
-
-class OverlapConfig(Config):
-    """When an item counts as seen in training."""
-
-    n_gram: int = Field(default=8, ge=3, description="words in a row that item and document must share")
-    shortest_item: int = Field(default=6, ge=1, description="words that a text needs to be judged; shorter ones are counted")
-    stock_items: int = Field(default=10, ge=1, description="items that may share a run of words before it is a stock phrase")
-    max_share: float = Field(
-        default=0.5, gt=LEAST_SHARE, le=1, description="share of an item's words from which it is not clean, 0.2 to 1"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +162,11 @@ def scan_documents(index: ItemIndex, documents: Path, folder: Path, map_over: Ma
     """
     tables = list(map_over(partial(_scan_file, index), document_files(documents)))
     matches = pa.concat_tables([MATCH_SCHEMA.empty_table(), *tables])
-    told = {"rule": index.config.model_dump(), "matches": matches.num_rows, "items not judged": index.unjudged}
+    told = {
+        "rule": index.config.model_dump(exclude={"max_share"}),
+        "matches": matches.num_rows,
+        "items not judged": index.unjudged,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(matches, folder / "matches.parquet", compression="zstd")
     (folder / "scan.json").write_text(json.dumps(told, indent=1) + "\n")

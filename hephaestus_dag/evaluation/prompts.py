@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from hephaestus_dag.mixture.chat_template import A_DAY, FOLDS
+from hephaestus_dag.mixture.chat_template import A_DAY, FOLDS, on_a_day
 
 ChatMessage = dict[str, str]
 """``{"role": "system" | "user" | "assistant" | "tool", "content": text}``"""
@@ -70,11 +69,6 @@ def render_chat(tokenizer: Any, messages: Sequence[ChatMessage]) -> str:
             problem = str(error)
     roles = [message["role"] for message in messages]
     raise ValueError(f"the chat template refuses the turns {roles}: {problem}; set prompt_format to few_shot")
-
-
-def on_a_day(template: str) -> str:
-    """Return a chat template that writes one fixed date wherever it would write today's."""
-    return re.sub(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda found: repr(A_DAY.strftime(found[2])), template)
 
 
 def fold_roles(messages: Sequence[ChatMessage], fold: Mapping[str, str]) -> list[ChatMessage]:

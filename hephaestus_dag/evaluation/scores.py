@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from hephaestus_dag.evaluation import statistics
 from hephaestus_dag.evaluation.statistics import Interval, Stratum
 
+MOST_WITHOUT = 0.1
+"""Share of a group's weight that categories without a clean item may have, before the group has no clean score."""
 _TOP_REASONS = 5
 _FAILURE = re.compile(
     r"time[sd]?[ -]?(limit|out)|too long|no reply|not answer|does not fit|refused|failed|failure|stopped|crash|killed|memory",
@@ -81,25 +83,43 @@ class Scores:
         """Return the group scores without the items that training data overlap with.
 
         ``overlapping`` are names as `item_name` gives them. Each entry has ``score``, ``low``, ``high`` and ``n`` (items
-        left), ``overlapping`` (items left out) and ``change`` (this score minus that on all items); a group that has a
-        category with no item left has only ``overlapping`` and ``reason``.
+        left), ``overlapping`` (items left out) and ``change`` (this score minus that on all items). Where categories have no
+        item left, the others are scaled up to the weight of all, on both sides of ``change``; ``without`` names them and
+        ``without_weight`` is their share of the weight. Above `MOST_WITHOUT` there is only ``overlapping`` and ``reason``.
         """
         names = (item_name(self.summary["key"], item) for item in self.rows["item_id"].to_pylist())
         left_out = np.array([name in overlapping for name in names], np.bool_)
-        groups = self.summary["groups"]
-        found, missing = _group_entries(
-            self.rows.filter(pa.array(~left_out)), self.summary, groups, self.summary["confidence"], num_samples
-        )
+        kept = self.rows.filter(pa.array(~left_out))
         dirty = Counter(self.rows.filter(pa.array(left_out))["category"].to_pylist())
+        with_items = set(kept.filter(pc.field(self.summary["numerator"]).is_valid())["category"].to_pylist())
+        groups = {name: group["weights"] for name, group in self.summary["groups"].items()}
+        without = {name: sorted(weights.keys() - with_items) for name, weights in groups.items()}
+        shares = {
+            name: sum(weights[each] for each in without[name]) / sum(weights.values()) for name, weights in groups.items()
+        }
+        scaled = {
+            name: {each: weight / (1 - shares[name]) for each, weight in weights.items() if each in with_items}
+            for name, weights in groups.items()
+            if shares[name] <= MOST_WITHOUT
+        }
+        found = self._entries(kept, scaled, num_samples)
+        full = self._entries(self.rows, {name: weights for name, weights in scaled.items() if without[name]}, num_samples)
         clean: dict[str, dict[str, Any]] = {}
-        for name, group in groups.items():
-            count = sum(dirty[category] for category in group["weights"])
-            if name in missing:
-                clean[name] = {"overlapping": count, "reason": f"no item of {', '.join(missing[name])} is without overlap"}
-            else:
-                change = {"overlapping": count, "change": round(found[name]["score"] - group["score"], 6)}
-                clean[name] = {key: found[name][key] for key in ("score", "low", "high", "n")} | change
+        for name, weights in groups.items():
+            clean[name] = {"overlapping": sum(dirty[category] for category in weights)}
+            if name not in found:
+                clean[name]["reason"] = f"no item of {', '.join(without[name])} is without overlap"
+                continue
+            of_all = full[name] if without[name] else self.summary["groups"][name]
+            clean[name] |= found[name] | {"change": round(found[name]["score"] - of_all["score"], 6)}
+            if without[name]:
+                clean[name] |= {"without": without[name], "without_weight": round(shares[name], 6)}
         return clean
+
+    def _entries(self, rows: pa.Table, groups: Mapping[str, dict[str, float]], num_samples: int) -> dict[str, dict[str, Any]]:
+        """Return the entries of groups, given by their weights, over rows that have items of all their categories."""
+        wanted = {name: {"weights": weights} for name, weights in groups.items()}
+        return _group_entries(rows, self.summary, wanted, self.summary["confidence"], num_samples)[0]
 
 
 def item_name(key: str, item_id: str) -> str:

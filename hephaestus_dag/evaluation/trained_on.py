@@ -22,29 +22,44 @@ def trained_documents(mixtures: Sequence[Path], stores: Sequence[Path]) -> pa.Ta
     does: rather too many documents than too few.
     Raises MixtureError when a store is missing.
     """
-    tables = [shown for mixture in mixtures for shown in _shown(MixtureLoader(mixture, stores))]
+    tables = [shown for mixture in mixtures for shown in shown_documents(MixtureLoader(mixture, stores))]
     whole = pa.concat_tables([TRAINED_SCHEMA.empty_table(), *tables])
     totals = whole.group_by(["document_id", "source", "domain"]).aggregate([("tokens", "sum")])
     return totals.rename_columns({"tokens_sum": "tokens"}).select(TRAINED_SCHEMA.names).sort_by("document_id")
 
 
-def _shown(loader: MixtureLoader) -> Iterator[pa.Table]:
-    """Yield, for each stream of a mixture, its documents that lie in a planned window."""
-    length = loader.sequence_length
+def shown_documents(loader: MixtureLoader, first: int = 0, last: int | None = None) -> Iterator[pa.Table]:
+    """Yield, for each stream of a mixture, a row of ``TRAINED_SCHEMA`` for each document that its sequences show as inputs.
+
+    ``first`` to ``last`` are the sequences that count, in training order; all when not given.
+    """
     for number, stream in enumerate(loader.streams):
-        offsets = loader.rows["offset"][loader.rows["stream"] == number]
-        counts = np.bincount(offsets // length, minlength=stream["windows"])
+        counts = visits_of(loader, number, first, last)
         ledger = loader.stores[stream["store"]].stream_ledger(
             stream["name"], ["document_id", "source", "domain", "offset", "length"]
         )
-        starts = ledger["offset"].to_numpy()
-        bounds = np.minimum(np.stack([starts, starts + ledger["length"].to_numpy()]), len(counts) * length)
-        window, inside = np.divmod(bounds, length)
-        # Tokens shown before a place of the stream: those of the windows before its own, and those before it in its own.
-        before = np.append(0, np.cumsum(counts))[window] * length + np.append(counts, 0)[window] * inside
-        tokens = pa.array(before[1] - before[0], pa.int64())
-        table = ledger.select(["document_id", "source", "domain"]).append_column("tokens", tokens)
+        tokens = tokens_shown(ledger["offset"].to_numpy(), ledger["length"].to_numpy(), counts, loader.sequence_length)
+        table = ledger.select(["document_id", "source", "domain"]).append_column("tokens", pa.array(tokens, pa.int64()))
         yield table.cast(TRAINED_SCHEMA).filter(pc.field("tokens") > 0)
+
+
+def visits_of(loader: MixtureLoader, stream: int, first: int = 0, last: int | None = None) -> np.ndarray:
+    """Return how often the sequences ``first`` to ``last`` of a mixture show each window of a stream: int64, [windows]."""
+    rows = loader.rows[first:last]
+    offsets = rows["offset"][rows["stream"] == stream]
+    return np.bincount(offsets // loader.sequence_length, minlength=loader.streams[stream]["windows"])
+
+
+def tokens_shown(offsets: np.ndarray, lengths: np.ndarray, visits: np.ndarray, window: int) -> np.ndarray:
+    """Return how many tokens of parts of a stream are shown, repeats included: int64, as many as ``offsets``.
+
+    ``visits`` says how often each window of ``window`` tokens is shown, see `visits_of`.
+    """
+    bounds = np.minimum(np.stack([offsets, offsets + lengths]), len(visits) * window)
+    number, inside = np.divmod(bounds, window)
+    # Tokens shown before a place of the stream: those of the windows before its own, and those before it in its own.
+    before = np.append(0, np.cumsum(visits))[number] * window + np.append(visits, 0)[number] * inside
+    return before[1] - before[0]
 
 
 def sources_of(trained: pa.Table) -> list[dict[str, Any]]:

@@ -23,6 +23,28 @@ STOP_SECONDS = 20.0
 """Seconds that a server has to end by itself."""
 
 
+def missing_vllm() -> str:
+    """Say that vLLM is not installed, with the remedy; empty when it is."""
+    if shutil.which("vllm"):
+        return ""
+    return (
+        "vLLM is not installed: pip install vllm, in an environment of its own (its pins clash with this project's) whose bin "
+        "folder is on PATH; or evaluate with huggingface, which needs nothing more"
+    )
+
+
+def vllm_identity(
+    model_folder: Path,
+    source: Mapping[str, Any] | None = None,
+    prompt_format: PromptChoice = "auto",
+    examples: Sequence[Conversation] = QUESTIONS,
+    arguments: Sequence[str] = (),
+) -> Mapping[str, Any]:
+    """Return the identity of what `vllm_model` yields for the same arguments, without serving it."""
+    served = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
+    return _client(served, 0, examples, arguments).identity
+
+
 @contextmanager
 def vllm_model(
     model_folder: Path,
@@ -40,31 +62,33 @@ def vllm_model(
     serve``, whose output goes to ``log``. Raises ModuleNotFoundError when vLLM is not installed, RuntimeError with the end of
     the log when the server does not start within ``start_seconds``.
     """
-    program = shutil.which("vllm")
-    if program is None:
-        raise ModuleNotFoundError(
-            "vLLM is not installed: pip install vllm, in this environment or one whose bin folder is on PATH; "
-            "or evaluate with transformers, which needs nothing more"
-        )
-    identity = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
+    if missing := missing_vllm():
+        raise ModuleNotFoundError(missing)
+    served = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
     port = _free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME]
-    command = [program, "serve", str(model_folder), *where, "--dtype", identity["dtype"], *arguments]
+    command = ["vllm", "serve", str(model_folder), *where, "--dtype", served["dtype"], *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # A process group of its own, so that its workers end with it.
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             _wait_until_healthy(server, port, log, start_seconds)
-            config = EndpointConfig(
-                model=NAME,
-                endpoint=f"http://127.0.0.1:{port}/v1",
-                prompt_format=identity["prompt_format"],
-                concurrency=concurrency,
-            )
-            yield EndpointModel(config, {**identity, "engine": "vllm", "arguments": list(arguments)}, examples)
+            yield _client(served, port, examples, arguments, concurrency)
         finally:
             _stop(server)
+
+
+def _client(
+    served: Mapping[str, Any], port: int, examples: Sequence[Conversation], arguments: Sequence[str], concurrency: int = 1
+) -> EndpointModel:
+    config = EndpointConfig(
+        model=NAME,
+        endpoint=f"http://127.0.0.1:{port}/v1",
+        prompt_format=served["prompt_format"],
+        concurrency=concurrency,
+    )
+    return EndpointModel(config, {**served, "engine": "vllm", "arguments": list(arguments)}, examples)
 
 
 def _free_port() -> int:

@@ -37,6 +37,7 @@ class ChatTemplate:
         if not tokenizer.chat_template:
             raise ValueError("the tokenizer has no chat_template; set one (ChatML for instance) before making instruction data")
         self._tokenizer = tokenizer
+        self._template = on_a_day(tokenizer.get_chat_template())
         self._fold = self._first_that_works([Turn(role, role) for role in ROLES])
         asked = [Turn("system", "s"), Turn("user", "u")]
         prompt, without = (self._pieces(asked, generate=generate)[-1] for generate in (True, False))
@@ -122,9 +123,9 @@ class ChatTemplate:
         try:
             text = self._tokenizer.apply_chat_template(
                 messages,
+                chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=generate,
-                strftime_now=A_DAY.strftime,
                 date_string=A_DAY.strftime("%d %b %Y"),
             )
         except (TemplateError, TypeError) as error:
@@ -133,3 +134,8 @@ class ChatTemplate:
         if pieces[1::3] != [str(number) for number in range(len(turns))]:
             raise ValueError(f"the chat template does not show the turns {roles} once each and in order; use another")
         return [piece for index, piece in enumerate(pieces) if index % 3 != 1]
+
+
+def on_a_day(template: str) -> str:
+    """Return a chat template that writes one fixed date wherever it would write today's."""
+    return re.sub(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda found: repr(A_DAY.strftime(found[2])), template)

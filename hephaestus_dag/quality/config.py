@@ -1,18 +1,15 @@
 """What the quality filter is made of: the annotator, the annotated sample, the classifier and the threshold."""
 
-import re
 from typing import Literal
-from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hephaestus_dag.config import Config
+from hephaestus_dag.server_config import ServerConfig
 
 
-class AnnotatorConfig(Config):
+class AnnotatorConfig(ServerConfig):
     """The language model that judges pages by a rubric."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     kind: Literal["transformers", "openai"] = Field(
         default="transformers", description="a local causal model, or an OpenAI-compatible server"
@@ -25,35 +22,14 @@ class AnnotatorConfig(Config):
     )
     batch_size: int = Field(default=8, ge=1, description="documents per forward pass of a local model")
     dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="number format of a local model's weights")
-    endpoint: str = Field(default="", description="base URL of the server, up to and including /v1")
-    api_key_env: str = Field(
-        default="", description="name of the environment variable with the server's key; empty sends no key"
-    )
+    endpoint: str = Field(default="", description="base URL of the server, up to and including /v1; empty for a local model")
     timeout_seconds: float = Field(default=60.0, gt=0, description="seconds to wait for one answer of the server")
-    retries: int = Field(default=4, ge=0, description="further attempts after a 429, a 5xx or a time-out")
-    backoff_seconds: float = Field(
-        default=1.0, gt=0, description="seconds before the first retry, doubled for each further one"
-    )
     concurrency: int = Field(default=4, ge=1, description="requests under way at once")
-    input_price: float | None = Field(default=None, ge=0, description="money per million tokens that the model reads")
-    output_price: float | None = Field(default=None, ge=0, description="money per million tokens that the model writes")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def name_is_no_key(cls, name: str) -> str:
-        """A key written here by mistake would end up in the repository, so the message does not repeat it either."""
-        if not re.fullmatch("[A-Z_][A-Z0-9_]*|", name):
-            raise ValueError("api_key_env must be the name of an environment variable, in capitals; never write the key itself")
-        return name
 
     @model_validator(mode="after")
     def server_has_address(self) -> "AnnotatorConfig":
-        """A server needs an address without secrets in it, a local model has none."""
-        if "@" in urlsplit(self.endpoint).netloc:
-            raise ValueError(
-                "endpoint holds a user name or password: write the address alone, and name a variable in api_key_env"
-            )
-        if self.kind == "openai" and not self.endpoint.startswith(("http://", "https://")):
+        """A server needs an address, a local model has none."""
+        if self.kind == "openai" and not self.endpoint:
             raise ValueError(
                 "endpoint must be the http(s) address of the server when kind is openai, such as http://localhost:8000/v1"
             )

@@ -65,7 +65,7 @@ class Progress:
         if self._last.get("mfu") is not None:
             found.append(f"MFU {self._last['mfu']:.1%}")
         left = (self.num_steps - self.step) * sum(self._seconds) / len(self._seconds)
-        return ", ".join([*found, f"{_duration(left)} left"])
+        return ", ".join([*found, f"{duration(left)} left"])
 
     @property
     def line(self) -> str:
@@ -178,7 +178,8 @@ def _amount(count: int) -> str:
     return str(count)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words: ``43 s``, ``4 min 22 s``, ``3 h 05 min``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,8 +1,8 @@
 import pytest
 
 from assets.graph import lineage_of
+from hephaestus_dag.costs.devices import find_gpu
 from hephaestus_dag.costs.estimate import estimate
-from hephaestus_dag.costs.gpus import find_gpu
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import read_recipe
 

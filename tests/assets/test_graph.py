@@ -1,10 +1,14 @@
+from datetime import timedelta
 from functools import cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from assets.graph import lineage_of
+from assets.outside import SECTIONS, outside_of
 from hephaestus_dag.definitions import definitions
 from hephaestus_dag.recipe import Recipe
 from tests.laptop import RAW, recipe
@@ -41,7 +45,9 @@ class Graph:
         self.names = {found.to_user_string() for found in self.assets.materializable_asset_keys}
 
     def parents(self, name: str) -> set[str]:
-        return {found.to_user_string() for found in self.assets.get(key(name)).parent_keys}
+        """Assets that it reads, without what lies outside."""
+        parents = {found.to_user_string() for found in self.assets.get(key(name)).parent_keys}
+        return parents & self.names
 
     def ancestors(self, name: str) -> set[str]:
         return self._resolve(dg.AssetSelection.assets(key(name)).upstream(include_self=False))
@@ -256,6 +262,7 @@ def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
         ("execution__threads", 7),
         ("execution__launcher", {"num_processes": 2, "num_gpus": 2, "threads": 7}),
         ("execution__weekly_retrieval", "0 4 * * 2"),
+        ("execution__retrieval_freshness", {"warn": 1, "fail": 2}),
         ("scaling_law__threads", 7),
         ("scaling_law__cells_at_once", 1),
         ("quality__annotation__annotator__batch_size", 3),
@@ -273,21 +280,89 @@ def test_everything_loads_as_the_ui_loads_it(laptop: Graph) -> None:
 
 
 def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Graph) -> None:
-    names = ("backbone", "hephaestus/stage3_checkpoint", "hephaestus/bfcl_scores", "seed_corpus", "filtered_web")
-    assert [laptop.pool(name) for name in names] == [{None}] * 5
+    names = (
+        *("backbone", "hephaestus/stage3_checkpoint", "hephaestus/bfcl_scores", "web_index", "quality_annotations"),
+        *("seed_corpus", "tokenized_seed"),
+    )
+    assert [laptop.pool(name) for name in names] == [{None}] * 7
     gpu = {"num_processes": 1, "num_gpus": 1, "threads": 0}
-    graph = Graph(recipe(execution__launcher=gpu, scaling_law__cells_at_once=1))
-    assert [graph.pool(name) for name in names] == [{"gpu"}] * 3 + [{None}] * 2
+    graph = Graph(recipe(execution__launcher=gpu))
+    assert [graph.pool(name) for name in names] == [{"gpu"}] * 5 + [{None}] * 2
     assert graph.pool("proxy_runs") == {"gpu", None}
-    together = Graph(recipe(execution__launcher=gpu, scaling_law__cells_at_once=2))
-    assert together.pool("proxy_runs") == {None}
-    assert together.pool("backbone") == {"gpu"}
 
 
-def test_jobs_and_schedule(laptop: Graph) -> None:
+def test_every_job_runs_what_its_name_says(laptop: Graph) -> None:
+    made = {found.name for found in laptop.definitions.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
+    assert made == {"hephaestus", "seed_corpus", "retrieval", "scaling_law", "train", "evaluate", "ablations"}
+    checkpoints = {name for name in laptop.names if name.endswith("_checkpoint")}
     assert laptop.job("hephaestus") == laptop.names
-    assert laptop.job("build_seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
+    assert laptop.job("seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
     assert laptop.job("retrieval") == {*GROUPS["web_retrieval"], *GROUPS["quality"]}
+    assert laptop.job("scaling_law") == {*laptop.ancestors("fitted_power_law"), "fitted_power_law"}
+    assert laptop.job("train") == {*checkpoints, *(parent for name in checkpoints for parent in laptop.ancestors(name))}
+    scores = {f"{variant}/{name}" for variant in RAW["variants"] for name in (*SCORES, "benchmark_overlap")}
+    assert laptop.job("evaluate") == {*scores, *GROUPS["benchmarks"], "benchmark_report"}
+    others = {name for name in laptop.names if name.startswith(("base/", "without_stage2/"))}
+    assert laptop.job("ablations") == {*others, "benchmark_report"}
+
+
+def test_the_reference_decides_what_an_ablation_is() -> None:
+    graph = Graph(recipe(evaluation__reference_variant=None))  # then it is the first
+    assert {name.partition("/")[0] for name in graph.job("ablations")} == {"hephaestus", "without_stage2", "benchmark_report"}
+    alone = recipe(variants={"hephaestus": {}}, evaluation__reference_variant="hephaestus")
+    assert Graph(alone).job("ablations") == {"benchmark_report"}
+
+
+def test_a_week_without_retrieval_is_seen(laptop: Graph) -> None:
+    graph = Graph(recipe(execution__retrieval_freshness={"warn": 2, "fail": 3.5}))
+    for name in laptop.names:
+        expected = name in ("retrieved_web_shards", "filtered_web")
+        for found, warn, fail in ((laptop, 8, 15), (graph, 2, 3.5)):
+            policy = found.definitions.resolve_assets_def(key(name)).get_asset_spec(key(name)).freshness_policy
+            assert (policy is not None) == expected, name
+            if expected:
+                assert policy == dg.FreshnessPolicy.time_window(timedelta(days=fail), timedelta(days=warn))
+    with pytest.raises(ValueError, match=r"warn \(9 days\) must be less than fail \(9 days\)"):
+        recipe(execution__retrieval_freshness={"warn": 9, "fail": 9})
+
+
+def test_the_lineage_starts_outside_with_version_and_link(laptop: Graph) -> None:
+    specs = {
+        spec.key.to_user_string(): spec for spec in laptop.definitions.resolve_all_asset_specs() if spec.group_name == "outside"
+    }
+    sources = [(reader, source) for reader, section in SECTIONS.items() for source in recipe().section(section)]
+    documents = {f"{'web' if reader == 'web_corpus' else 'source'}/{source.name}" for reader, source in sources}
+    benchmarks = {"benchmark/bfcl", "benchmark/mmlu", "benchmark/agentbench-os"}
+    assert specs.keys() == {*documents, *benchmarks, "model/encoder", "model/annotator"}
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert spec.kinds, name
+        assert spec.metadata["version"], name
+        assert spec.metadata.keys() & {"link", "links"}, name
+        assert laptop.assets.get(key(name)).is_external
+    readers = {name: {found.to_user_string() for found in laptop.assets.get(key(name)).child_keys} for name in specs}
+    assert readers["source/aws"] == {"tool_documentation"}
+    assert {reader for name, found in readers.items() if name.startswith("web/") for reader in found} == {"web_corpus"}
+    assert {reader for name in benchmarks for reader in readers[name]} == {"benchmark_items"}
+    assert readers["model/encoder"] == {"seed_queries", "web_index", "filtered_web"}
+    assert specs["source/aws"].metadata["version"] == f"botocore {metadata.version('botocore')}"
+    assert specs["source/aws"].metadata["link"] == dg.MetadataValue.url("https://github.com/boto/botocore")
+    links = specs["web/web_pages"].metadata["links"].value.splitlines()
+    assert len(links) == len(RAW["web_retrieval"]["web_corpus"][2]["packages"])
+
+
+def test_a_published_backbone_and_a_folder_of_documents_are_outside_too(tmp_path: Path) -> None:
+    (tmp_path / "page.jsonl").write_text('{"text": "a page"}')
+    web = {"name": "pages", "kind": "records", "location": str(tmp_path), "domain": "agent", "license": "MIT"}
+    made = recipe(training__backbone={"model": "smollm2-135m"}, web_retrieval__web_corpus=[web])
+    found = {each.name: each for each in outside_of(lineage_of(made))}
+    assert found["model/base_model"].read_by == ("backbone",)
+    assert found["model/base_model"].links["smollm2-135m"].startswith("https://huggingface.co/HuggingFaceTB/")
+    assert found["web/pages"].spec().metadata["place"] == dg.MetadataValue.path(str(tmp_path))
+    assert found["web/pages"].version.startswith("sha256 ")
+
+
+def test_the_schedule_follows_the_recipe() -> None:
     schedule = Graph(recipe(execution__weekly_retrieval="5 4 * * 0")).definitions.resolve_schedule_def("weekly_retrieval")
     assert (schedule.job_name, schedule.cron_schedule) == ("retrieval", "5 4 * * 0")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
@@ -341,7 +416,7 @@ def test_documentation_by_a_model_joins_the_seed_corpus_where_the_recipe_wants_i
     config = {"count": 5, "annotator": {"kind": "transformers", "model": "smollm2-135m"}}
     graph = Graph(recipe(seed_corpus__synthetic_documentation=config))
     assert "synthetic_documentation" in graph.parents("seed_corpus")
-    assert "synthetic_documentation" in graph.job("build_seed_corpus")
+    assert "synthetic_documentation" in graph.job("seed_corpus")
     one, other = (
         fingerprints(recipe(seed_corpus__synthetic_documentation={**config, **more}))["synthetic_documentation"]
         for more in ({}, {"seed": 1})

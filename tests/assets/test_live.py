@@ -19,6 +19,7 @@ from hephaestus_dag.training.job import TrainingJob
 from resources.compute import LocalPool
 from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
+from resources.recipe import RecipeChoice
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 from tests.training.conftest import LENGTH, Corpus, corpus, make_job  # noqa: F401
@@ -111,7 +112,13 @@ def test_what_an_asset_observes_is_on_the_page_that_it_names(tmp_path: Path) -> 
     lineage = Lineage(load_recipe("laptop"), [anvil])
     launcher = DeepSpeedTrainer(launcher=LocalLauncher())
     store = ArtifactStore(root=str(tmp_path))
-    resources = {"store": store, "compute": LocalPool(num_workers=1), "database": DatabaseServer(), "trainer": launcher}
+    resources = {
+        "recipe": RecipeChoice(),
+        "store": store,
+        "compute": LocalPool(num_workers=1),
+        "database": DatabaseServer(),
+        "trainer": launcher,
+    }
     result = dg.materialize([to_dagster(lineage, anvil, None)], resources=resources)
     (event,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert event.asset_key == dg.AssetKey("hall")

@@ -1,5 +1,6 @@
 import base64
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hephaestus_dag.recipe_file import load_recipe
 from resources.compute import LocalPool
 from resources.database import DatabaseServer
 from resources.launcher import LocalLauncher
+from resources.recipe import RecipeChoice
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
@@ -62,6 +64,7 @@ class Forge:
     def __init__(self, recipe: Recipe, assets: Iterable[ArtifactAsset], store: ArtifactStore) -> None:
         self.lineage = Lineage(recipe, assets)
         self.store = store
+        self.choice = ""
         self.instance = dg.DagsterInstance.ephemeral()
 
     def run(self, *names: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
@@ -70,6 +73,7 @@ class Forge:
             [to_dagster(self.lineage, asset, None) for asset in self.lineage.assets.values()],
             selection=dg.AssetSelection.assets(*keys) if keys else None,
             resources={
+                "recipe": RecipeChoice(name=self.choice),
                 "store": self.store,
                 "compute": LocalPool(num_workers=1),
                 "database": DatabaseServer(),
@@ -183,6 +187,15 @@ def test_a_damaged_input_names_the_asset_to_materialise_again(recipe: Recipe, st
 def test_a_missing_input_names_the_asset_to_materialise(recipe: Recipe, store: ArtifactStore) -> None:
     with pytest.raises(ArtifactError, match=r"input iron .*holds no finished artifact.*materialise iron again"):
         Forge(recipe, [iron, sword], store).run("hero/sword")
+
+
+def test_an_artifact_that_was_deleted_is_made_again_and_what_follows_is_kept(recipe: Recipe, store: ArtifactStore) -> None:
+    forge = Forge(recipe, [iron, sword], store)
+    forge.run()
+    shutil.rmtree(forge.folder("iron"))
+    again = forge.run()
+    assert [metadata(again, name)["reused"] for name in ("iron", "hero/sword")] == [False, True]
+    assert (forge.folder("iron") / "words.txt").read_text() == "HAMMER\nANVIL"
 
 
 def test_an_interrupted_build_resumes_from_its_work(recipe: Recipe, store: ArtifactStore) -> None:

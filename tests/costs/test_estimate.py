@@ -1,16 +1,15 @@
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hephaestus_dag.artifacts import Identity, Report, Store
-from hephaestus_dag.costs.__main__ import main
+from hephaestus_dag.costs.amount import at_most
+from hephaestus_dag.costs.devices import find_gpu, this_cpu
 from hephaestus_dag.costs.estimate import Estimate, estimate
-from hephaestus_dag.costs.gpus import find_gpu
+from hephaestus_dag.costs.standing import Standing
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import read_recipe, recipe_path
 from tests.laptop import RAW, recipe
@@ -173,50 +172,56 @@ def test_an_artifact_whose_inputs_are_of_another_recipe_is_not_this_recipes(tmp_
     assert estimated(given, store=tmp_path).costs["seed_corpus"].measured
 
 
-def test_the_command_prints_every_asset_in_plain_text_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["paper", "--gpu", "h200", "--mfu", "0.4"]) == 0
-    text = capsys.readouterr().out
-    assert "\x1b" not in text
-    assert "hephaestus/stage1_checkpoint" in text
-    assert "128 A100-40G for 11.1 days (34,099 GPU-hours)" in text
-    assert "by a third-party note, not the paper's own words" in text
-    assert main(["paper", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["gpu"] == "A100-40GB"
-    keys = {asset["key"] for asset in found["assets"]}
-    assert {"proxy_runs/45M-a36-s1", "benchmark_report"} <= keys
-    assert all(job["fits"] for job in found["memory"])
+def test_a_core_of_the_cpu_takes_as_long_as_its_given_or_measured_speed_says() -> None:
+    hours = estimate(recipe(), this_cpu(gflops=100), 0.5).hours(at_most(100e9 * 3600))
+    assert (hours.value, hours.kind) == (pytest.approx(2), "≤")
+    measured = this_cpu()
+    assert 1e8 < measured.peak < 1e13
+    assert "measured here" in measured.peak_in_words
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["paper", "--gpu", "abacus"], "gpu 'abacus' is not known; choose one of A100-40GB"),
-        (["paper", "--mfu", "1.5"], "mfu 1.5 is a share"),
-        (["nowhere"], "no recipe 'nowhere'"),
-    ],
-)
-def test_wrong_options_are_refused_in_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+def test_what_is_there_is_no_longer_to_do() -> None:
+    everything = estimated(recipe())
+    done = {key: Standing(action="reuse") for key in everything.costs}
+    assert dataclasses.replace(everything, standings=done).sum_of("training")[0].value == 0
+    left = {**done, "hephaestus/stage1_checkpoint": Standing(action="rebuild", reasons=("code changed",))}
+    found = dataclasses.replace(everything, standings=left).sum_of("training")[0]
+    assert found == everything.costs["hephaestus/stage1_checkpoint"].training
 
 
-def test_a_recipe_with_wrong_values_is_refused_and_one_with_missing_inputs_is_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("extends: paper\nname: mine\nmixture: { stage1_tokens: 0 }\n")
-    assert main([str(mine)]) == 2
-    assert "mine.yaml:3: mixture.stage1_tokens" in capsys.readouterr().err
-    mine.write_text("extends: paper\nname: mine\nmixture: { stage1_tokens: 2097152000 }\n")
-    assert main([str(mine)]) == 0
-    said = capsys.readouterr().out
-    assert "paper.yaml:16: seed_corpus.tool_documentation.0" in said
-    assert "1,000 steps" in said
+@pytest.mark.parametrize(("price", "money"), [(2.0, 2.0), (None, None)])
+def test_a_servers_answers_have_their_tokens_and_their_price(price: float | None, money: float | None) -> None:
+    server = {"kind": "openai", "model": "judge", "endpoint": "http://localhost:8000/v1", "max_tokens": 1_000}
+    prices = {} if price is None else {"input_price": price, "output_price": 3 * price}
+    asked = estimated(recipe(quality__annotation__annotator={**server, **prices})).costs["quality_annotations"].answers
+    assert asked
+    read, written = asked.read.value or 0, asked.written.value or 0
+    assert asked.questions.value == 330
+    assert read > 330 * 1_000
+    assert written == 330 * 8
+    if money is None:
+        assert asked.money.value is None
+        assert "quality.annotation.annotator.input_price" in asked.money.reason
+    else:
+        assert asked.money.value == pytest.approx((read * 2 + written * 6) / 1e6)
 
 
-def test_the_dry_run_needs_no_heavy_library() -> None:
-    code = "import sys, hephaestus_dag.costs.__main__ as m; m.main(['paper']); print(*{n.split('.')[0] for n in sys.modules})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = run.stdout.splitlines()[-1].split()
-    assert not {"torch", "transformers", "deepspeed", "datasets", "faiss", "dagster", "assets"} & set(loaded)
+def test_a_local_annotator_costs_no_money_and_an_endpoint_is_asked_all_items() -> None:
+    endpoint = {"model": "m", "endpoint": "http://localhost:8000/v1", "input_price": 1.0, "output_price": 1.0}
+    costs = estimated(recipe(evaluation__endpoints={"rival": endpoint})).costs
+    local, rival, own = (costs[key].answers for key in ("quality_annotations", "rival/bfcl_scores", "base/bfcl_scores"))
+    assert local
+    assert local.money.value == 0
+    assert rival
+    assert rival.money.value == pytest.approx(((rival.read.value or 0) + (rival.written.value or 0)) / 1e6)
+    assert own is None
+
+
+def test_different_tokens_are_bounded_by_the_token_store(paper: Estimate) -> None:
+    assert paper.costs["mixed_corpus"].shortage == ""
+    section = paper.recipe.mixture
+    store = section.token_store.model_copy(update={"max_tokens_per_domain": 1_000_000})
+    capped = paper.recipe.model_copy(update={"mixture": section.model_copy(update={"token_store": store})})
+    said = estimate(capped, A100, 0.35).costs["mixed_corpus"].shortage
+    assert "code: " in said
+    assert "about 1.0M are there" in said

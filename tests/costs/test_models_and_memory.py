@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, total, unknown
 from hephaestus_dag.costs.architecture import PUBLISHED, Architecture, find_architecture
-from hephaestus_dag.costs.gpus import MEMORY_GIB, find_gpu
+from hephaestus_dag.costs.devices import MEMORY_GIB, find_gpu
 from hephaestus_dag.costs.memory import memory_of
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 from hephaestus_dag.training.flops import flops_per_token

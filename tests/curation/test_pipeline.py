@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from hephaestus_dag.curation.config import CurationConfig, HeuristicRules
+from hephaestus_dag.curation.config import CurationConfig, ExclusionConfig, HeuristicRules
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
 from hephaestus_dag.curation.exact import ExactDeduplicator
 from hephaestus_dag.curation.figure import waterfall_figure
@@ -203,3 +203,41 @@ def test_steps_survive_the_way_to_another_process():
 def test_settings_that_contradict_each_other_are_refused(values: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         CurationConfig.model_validate(values)
+
+
+def test_what_a_recipe_excludes_goes_first_with_the_entry_that_excludes_it(tmp_path: Path):
+    batch = document_batch(
+        [
+            document("named by its id"),
+            document("one side of its licence is named", license="MIT OR GPL-3.0-only"),
+            document("of a source that is named", source="forum"),
+            document("where it came from begins so", origin="pack==1.0/docs"),
+            document("nothing of it is named", origin="pack==1.1/docs"),
+        ]
+    )
+    exclude = ExclusionConfig(
+        documents=(document_id("named by its id"),), licenses=("GPL-3.0-only",), sources=("forum",), origins=("pack==1.0/",)
+    )
+    config = CurationConfig(exclude=exclude)
+    stays, gone = document_steps(config, INDEX)[0].filter(batch)
+    assert stays.column("text").to_pylist() == ["nothing of it is named"]
+    assert gone.column("evidence").to_pylist() == [document_id("named by its id"), "GPL-3.0-only", "forum", "pack==1.0/"]
+    assert gone.column("reason").to_pylist() == [
+        f"the recipe excludes the {n}" for n in ("document", "licence", "source", "origin")
+    ]
+    assert [step.name for step in document_steps(config, INDEX)][1:] == [
+        s.name for s in document_steps(CurationConfig(), INDEX)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"documents": ("abc",)}, "'abc' is no document id"),
+        ({"licenses": ("GPL three",)}, "no SPDX identifier"),
+        ({"origins": ("",)}, "an empty name would mean every document"),
+    ],
+)
+def test_exclusions_that_mean_nothing_or_everything_are_refused(values: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        ExclusionConfig.model_validate(values)

@@ -1,11 +1,12 @@
 """AgentBench items of our own, and a model that says what a test wants it to."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hephaestus_dag.evaluation.model import Likelihood, Progress, Prompt, Reply
+from hephaestus_dag.evaluation.model import CannotScoreError, Likelihood, Prompt, Reply
+from hephaestus_dag.evaluation.streaming import StreamingModel
 
 ROWS = [["Ann", "12"], ["Bob", "7"], ["Cy", "it's 5%"]]
 ANSWER = 'I know it.\nAction: Answer\nFinal Answer: ["Ann"]'
@@ -42,32 +43,29 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-class Scripted:
+class Scripted(StreamingModel):
     """A model whose reply is a function of the prompt."""
 
     def __init__(self, say: Callable[[Prompt], str | Reply]) -> None:
-        self.identity: Mapping[str, Any] = {"model": "scripted"}
         self.say = say
         self.prompts: list[Prompt] = []
         self.batches: list[int] = []
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        max_new_tokens: int,
-        max_prompt_tokens: int | None = None,
-        stop: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> list[Reply]:
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"model": "scripted"}
+
+    def replies(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, max_prompt_tokens: int | None = None, stop: Sequence[str] = ()
+    ) -> Iterator[tuple[int, Reply]]:
         self.prompts += prompts
         self.batches.append(len(prompts))
-        said = [self.say(prompt) for prompt in prompts]
-        return [
-            text if isinstance(text, Reply) else Reply(text=text, num_prompt_tokens=9, num_new_tokens=3, seconds=0.5)
-            for text in said
-        ]
+        for number, prompt in enumerate(prompts):
+            said = self.say(prompt)
+            new = Reply(text=said, num_prompt_tokens=9, num_new_tokens=3, seconds=0.5) if isinstance(said, str) else said
+            yield number, new
 
-    def loglikelihood(
-        self, pairs: Sequence[tuple[Prompt, str]], max_tokens: int | None = None, progress: Progress | None = None
-    ) -> list[Likelihood]:
-        raise NotImplementedError
+    def likelihoods(
+        self, pairs: Sequence[tuple[Prompt, str]], max_tokens: int | None = None
+    ) -> Iterator[tuple[int, Likelihood]]:
+        raise CannotScoreError("a scripted model has no likelihoods")

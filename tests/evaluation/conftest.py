@@ -1,3 +1,5 @@
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,22 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         yield Path(name)
+
+
+@pytest.fixture
+def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program of that name on PATH; returns a model folder."""
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    server = Path(__file__).with_name("model_server.py")
+    root = Path(__file__).parents[2]
+    program.write_text(f'#!/bin/sh\necho $$ > "$2/pid"\nPYTHONPATH={root} exec {sys.executable} {server} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
 
 
 @pytest.fixture(scope="session")

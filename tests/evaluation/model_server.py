@@ -3,22 +3,18 @@
 Run as ``vllm serve FOLDER --host HOST --port PORT`` it stands in for vLLM: FOLDER may hold a file ``broken``.
 """
 
-import json
 import re
 import sys
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.loopback import LoopbackHandler, LoopbackServer, running
 
-class ModelHandler(BaseHTTPRequestHandler):
+
+class ModelHandler(LoopbackHandler):
     """Answers chat completions, completions, and whether it is well."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         self.reply(200 if self.path == "/health" else 404, {})
@@ -26,12 +22,10 @@ class ModelHandler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
         assert isinstance(server, ModelServer)
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = self.request_body()
         prompt = request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
-        with server.lock:
-            server.asked[prompt] += 1
-            server.seen.append({"path": self.path, "key": self.headers.get("Authorization"), **request})
-        if prompt == "down" or (prompt == "down once" and server.asked[prompt] == 1):
+        times = server.note(prompt, self.told(request))
+        if prompt == "down" or (prompt == "down once" and times == 1):
             return self.reply(503, {"error": "down"})
         if prompt == "too long":
             return self.reply(400, {"error": "maximum context length"})
@@ -48,45 +42,20 @@ class ModelHandler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": 10, "completion_tokens": 5}
         return self.reply(200, {"choices": [{**choice, "finish_reason": "stop"}], "usage": usage})
 
-    def reply(self, status: int, body: dict[str, Any]):
-        payload = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
 
-    def log_message(self, format, *args):
-        pass
-
-
-class ModelServer(ThreadingHTTPServer):
-    """The server, with what it was asked and what it can do."""
-
-    daemon_threads = True
-    request_queue_size = 64
+class ModelServer(LoopbackServer):
+    """The server, with what it can do."""
 
     def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), ModelHandler)
-        self.lock = threading.Lock()
-        self.asked: Counter[str] = Counter()
-        self.seen: list[dict[str, Any]] = []
+        super().__init__(ModelHandler, port)
         self.completes = self.echoes = True
-
-    @property
-    def endpoint(self) -> str:
-        """Address, up to /v1."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 
 @contextmanager
 def running_model_server() -> Iterator[ModelServer]:
     """Serve until the block ends."""
-    with ModelServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with running(ModelServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 if __name__ == "__main__":

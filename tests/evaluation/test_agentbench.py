@@ -17,9 +17,11 @@ from hephaestus_dag.evaluation.agentbench.items import (
     export_agentbench,
     sampled_items,
 )
+from hephaestus_dag.evaluation.agentbench.mariadb import ServerEngine
 from hephaestus_dag.evaluation.agentbench.overall import TASKS, overall_name, overall_score
 from hephaestus_dag.evaluation.agentbench.play import play, segments, window
 from hephaestus_dag.evaluation.agentbench.score import evaluate_agentbench
+from hephaestus_dag.evaluation.agentbench.server import ServerAddress
 from hephaestus_dag.evaluation.agentbench.sqlite import SQLiteEngine
 from hephaestus_dag.evaluation.agentbench.task import Outcome, TaskItem, TaskLostError
 from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
@@ -265,10 +267,18 @@ def test_missing_and_broken_data_name_the_remedy(config: AgentBenchConfig, tmp_p
 def test_a_task_that_cannot_run_says_why(config: AgentBenchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     export(config, tmp_path / "items")
     task = DatabaseTask(SQLiteEngine(1))
-    monkeypatch.setattr(task, "unavailable", lambda: "install a server")
+    monkeypatch.setattr(task, "missing", lambda: "install a server")
     summary = evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
     assert summary["not_run"]["AgentBench DB"] == "not run: install a server"
     assert summary["groups"] == {}
+
+
+def test_a_task_that_is_set_up_but_does_not_run_stops_the_run(config: AgentBenchConfig, tmp_path: Path):
+    export(config, tmp_path / "items")
+    task = DatabaseTask(ServerEngine(1, ServerAddress(socket="/nonexistent/socket")))
+    with pytest.raises(TaskLostError, match=r"DB is set up but does not run: .* take DB out of"):
+        evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
+    assert not (tmp_path / "scores").exists()
 
 
 def test_unknown_tasks_are_refused():

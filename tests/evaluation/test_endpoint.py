@@ -1,5 +1,4 @@
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,21 +143,6 @@ def test_a_chat_server_cannot_score_conversations(server: ModelServer):
 def test_a_configuration_that_cannot_be_is_refused(values, message):
     with pytest.raises(ValidationError, match=message):
         EndpointConfig.model_validate({"model": "m", "endpoint": "http://localhost/v1", **values})
-
-
-@pytest.fixture
-def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program of that name on PATH; returns a model folder."""
-    program = tmp_path / "bin" / "vllm"
-    program.parent.mkdir()
-    server = Path(__file__).with_name("model_server.py")
-    program.write_text(f'#!/bin/sh\necho $$ > "$2/pid"\nexec {sys.executable} {server} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    return folder
 
 
 def test_vllm_serves_a_folder_and_is_stopped(vllm: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from hephaestus_dag.evaluation.card import card_with_scores
-from hephaestus_dag.evaluation.overlap import MATCH_SCHEMA, OverlapConfig, overlap_of
+from hephaestus_dag.evaluation.overlap import MATCH_SCHEMA, overlap_of
+from hephaestus_dag.evaluation.overlap_config import OverlapConfig
 from hephaestus_dag.evaluation.report import Entrant, Link, Stage, write_report
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
+from tests.evaluation.verdicts import verdicts
 
 Scored = Callable[..., Path]
 BFCL = Benchmark(
@@ -54,18 +57,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def calls(root: Path) -> Scored:
     def write(name: str, right_of_a: int, right_of_b: int) -> Path:
-        rows = [
-            {
-                "item_id": f"{category}{at:02}",
-                "category": category,
-                "prompt_sha": "0123456789abcdef",
-                "reply": f"<script>{'x' * 400}",
-                "verdict": at < right,
-                "reason": "" if at < right else f"wrong value {at}",
-            }
-            for category, count, right in (("a", 10, right_of_a), ("b", 20, right_of_b))
-            for at in range(count)
-        ]
+        said = {"prompt_sha": "0123456789abcdef", "reply": f"<script>{'x' * 400}"}
+        rows = [*verdicts("a", right_of_a, 10, **said), *verdicts("b", right_of_b, 20, **said)]
         write_scores(root / name / "bfcl", pa.Table.from_pylist(rows), BFCL)
         return root / name / "bfcl"
 
@@ -75,8 +68,7 @@ def calls(root: Path) -> Scored:
 @pytest.fixture(scope="module")
 def questions(root: Path) -> Scored:
     def write(name: str, right: int) -> Path:
-        rows = [{"item_id": f"q{at}", "category": "law", "verdict": at < right, "reason": ""} for at in range(20)]
-        write_scores(root / name / "mmlu", pa.Table.from_pylist(rows), MMLU)
+        write_scores(root / name / "mmlu", pa.Table.from_pylist(verdicts("law", right, 20)), MMLU)
         return root / name / "mmlu"
 
     return write
@@ -102,7 +94,7 @@ def entrants(calls: Scored, questions: Scored, losses: Scored, root: Path) -> di
     (checkpoint / "summary.json").write_text(json.dumps({"tokens": 9, "heldout_before": before, "heldout": after}))
     scan = root / "scan"
     scan.mkdir()
-    match = {"item": "bfcl/a00", "share": 0.9, "words": 12, "matched": "…", "signature": "", "document_id": "d"}
+    match = {"item": "bfcl/a0", "share": 0.9, "words": 12, "matched": "…", "signature": "", "document_id": "d"}
     pq.write_table(pa.Table.from_pylist([match], MATCH_SCHEMA), scan / "matches.parquet")
     (scan / "scan.json").write_text('{"items not judged": {}}')
     overlap_of([scan], pa.table({"document_id": ["d"]}), [], OverlapConfig(), root / "overlap")
@@ -217,6 +209,26 @@ def test_the_report_is_deterministic_and_plain_folders_will_do(calls: Scored, tm
     assert "Only one backbone" in text
     assert "No model behind an endpoint" in text
     assert not (tmp_path / "one" / "radar.png").exists()
+
+
+def test_the_radar_says_whom_it_leaves_out(tmp_path: Path) -> None:
+    groups = {title: Group(name=title, definition="", weights={title: 1.0}) for title in ("MMLU 5-shot", "MMLU 0-shot")}
+    tasks = {name: Group(name=f"AgentBench {name}", definition="", weights={name: 1.0}) for name in ("OS", "DB", "HH")}
+
+    def scores(model: str, benchmark: Benchmark, groups: dict[str, Group]) -> Path:
+        rows = [row for each in groups for row in verdicts(each, 3, 9)]
+        folder = tmp_path / model / benchmark.key
+        write_scores(folder, pa.Table.from_pylist(rows), replace(benchmark, groups=tuple(groups.values())))
+        return folder
+
+    agents = replace(MMLU, key="agentbench", name="AgentBench")
+    models = {name: [scores(name, agents, tasks), scores(name, MMLU, groups)] for name in ("one", "two")}
+    models["lame"] = [scores("lame", agents, {"OS": tasks["OS"], "DB": tasks["DB"]}), scores("lame", MMLU, groups)]
+    write_report(models, tmp_path / "report")
+    for name in ("report.md", "report.html"):
+        assert "at a glance (lame is left out, for lack of HH)" in (tmp_path / "report" / name).read_text()
+    write_report({name: models[name] for name in ("one", "two")}, tmp_path / "report")
+    assert "left out, for lack" not in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_mistakes_are_named(calls: Scored, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hephaestus_dag.documents import Document, DocumentWriter
-from hephaestus_dag.evaluation.overlap import ItemIndex, OverlapConfig, items_seen, overlap_of, scan_documents
+from hephaestus_dag.evaluation.overlap import ItemIndex, items_seen, overlap_of, scan_documents
+from hephaestus_dag.evaluation.overlap_config import OverlapConfig
 
 RULE = OverlapConfig()
 QUESTION = (
@@ -96,6 +97,7 @@ def scan(tmp_path: Path) -> tuple[Path, dict[str, str]]:
         writer.write(documents.values())
     told = scan_documents(ItemIndex(ITEMS, FUNCTIONS, RULE), tmp_path / "documents", tmp_path / "scan")
     assert told["matches"] == 3
+    assert told["rule"].keys() == {"n_gram", "shortest_item", "stock_items"}
     return tmp_path / "scan", {name: each.id for name, each in documents.items()}
 
 

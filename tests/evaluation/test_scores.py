@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from hephaestus_dag.evaluation.scores import Benchmark, Group, is_failure, item_name, read_scores, reason_kind, write_scores
+from tests.evaluation.verdicts import verdicts
 
 CALLS = Benchmark(
     key="bfcl",
@@ -33,11 +34,10 @@ TASKS = Benchmark(
 
 
 def calls(right: dict[str, int]) -> pa.Table:
-    rows = []
-    for category, count in right.items():
-        for at in range(10):
-            reason = "" if at < count else ("timed out after 3 s" if at == 9 else f"wrong value {at} of 'city'")
-            rows.append({"item_id": f"{category}{at}", "category": category, "verdict": at < count, "reason": reason})
+    rows = [row for category, count in right.items() for row in verdicts(category, count, 10)]
+    for row in rows:
+        if row["reason"].endswith("9"):
+            row["reason"] = "timed out after 3 s"
     return pa.Table.from_pylist(rows)
 
 
@@ -58,7 +58,7 @@ def test_failures_and_the_reasons_of_wrong_items_are_counted(tmp_path: Path) -> 
     summary = write_scores(tmp_path, calls({"a": 5}), CALLS)
     assert summary["categories"]["a"]["failures"] == 1
     assert summary["categories"]["a"]["reasons"] == [
-        {"reason": "wrong value # of …", "n": 4},
+        {"reason": "wrong value #", "n": 4},
         {"reason": "timed out after # s", "n": 1},
     ]
 
@@ -115,10 +115,23 @@ def test_a_group_with_a_category_that_was_seen_whole_has_no_clean_score(tmp_path
     assert clean["simple"]["change"] == 0
 
 
+def test_a_small_category_without_a_clean_item_is_named_and_the_others_stand_for_it(tmp_path: Path) -> None:
+    weights = {"a": 0.55, "b": 0.4, "c": 0.05}
+    write_scores(
+        tmp_path, calls({"a": 8, "b": 4, "c": 10}), replace(CALLS, groups=(Group(name="all", definition="", weights=weights),))
+    )
+    seen = {"bfcl/a0", *(f"bfcl/c{at}" for at in range(10))}
+    (entry,) = read_scores(tmp_path).clean(seen).values()
+    assert (entry["without"], entry["without_weight"], entry["n"], entry["overlapping"]) == (["c"], 0.05, 19, 11)
+    assert entry["score"] == pytest.approx((0.55 * 7 / 9 + 0.4 * 0.4) / 0.95, abs=1e-6)
+    assert entry["change"] == pytest.approx(0.55 * (7 / 9 - 0.8) / 0.95, abs=1e-6)  # without c on both sides
+
+
 def test_names_and_reasons() -> None:
     assert item_name("bfcl", "simple_1") == "bfcl/simple_1"
     assert item_name("benchmark_loss", "bfcl/simple_1") == "bfcl/simple_1"
     assert reason_kind("wrong: {'a': 3}\nmore") == "wrong: …"
+    assert reason_kind("wrong value 7 of 'city'") == "wrong value # of …"
     assert is_failure("stopped: 9 s of CPU time")
     assert is_failure("the prompt is too long")
     assert not is_failure("wrong parameter 'city'")

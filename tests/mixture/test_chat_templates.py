@@ -249,6 +249,13 @@ def test_replies_that_meet_are_joined_where_the_template_wants_turns_to_alternat
     assert tokenizer.decode(tokens[mask == 1]).strip() == "two</s>"
 
 
+def test_a_template_that_asks_for_the_day_writes_always_the_same() -> None:
+    asks = LLAMA31.replace("{%- if not date_string is defined %}", "{%- if strftime_now is defined %}")
+    assert asks != LLAMA31
+    tokens, _ = render_chat(CHAT, [], byte_level(asks, LLAMA_TOKENS))
+    assert tokens.tolist() == byte_level(asks, LLAMA_TOKENS).encode(WHOLE["llama-3.1"], add_special_tokens=False)
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

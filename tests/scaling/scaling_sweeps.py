@@ -3,7 +3,9 @@
 from functools import cache
 
 import numpy as np
+import pytest
 
+from hephaestus_dag.cli.scaling import command
 from hephaestus_dag.documents import DOMAINS
 from hephaestus_dag.scaling.config import FitConfig, Target
 from hephaestus_dag.scaling.runs import Run
@@ -70,3 +72,11 @@ def clear_study() -> Study:
 def fit_config(**changes: object) -> FitConfig:
     values = {"objective": WEIGHTS, "target": TARGET, "bootstrap_draws": 200, "max_interval_width": 0.2}
     return FitConfig.model_validate(values | changes)
+
+
+def scaling(*arguments: str) -> int:
+    """Run ``hephaestus scaling`` and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        command.main([*arguments], "hephaestus scaling")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code

@@ -6,10 +6,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from scaling_sweeps import fit_config, simulate
+from scaling_sweeps import fit_config, scaling, simulate
 from test_scaling_predict import mixtures
 
-from hephaestus_dag.scaling.__main__ import main
 from hephaestus_dag.scaling.decision import chosen_ratio, decide
 from hephaestus_dag.scaling.pictures import draw
 from hephaestus_dag.scaling.report import PICTURES, fit_and_write
@@ -57,28 +56,28 @@ def test_failed_runs_are_listed_with_their_reason(tmp_path):
 def test_the_command_prints_the_law_and_its_status_is_the_verdict(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     target = ["--target-params", "8e9", "--target-tokens", "160e9"]
-    objective = ["--objective", "agent=0.5", "code=0.25", "text=0.25"]
-    assert main(["fit", str(table), *objective, *target, "--json", str(tmp_path / "law.json")]) == 0
+    objective = ["--objective", "agent=0.5,code=0.25,text=0.25"]
+    assert scaling("fit", str(table), *objective, *target, "--json", str(tmp_path / "law.json")) == 0
     assert json.loads((tmp_path / "law.json").read_text())["decision"]["status"] == "supported"
     printed = capsys.readouterr().out
     for word in ("alpha", "best ratio", "95 % interval", "regret band", "backtest", "supported: 0."):
         assert word in printed.lower()
-    assert main(["fit", str(table), "--max-interval-width", "0.0001"]) == 3
+    assert scaling("fit", str(table), "--max-interval-width", "0.0001") == 3
     assert "no supported optimum" in capsys.readouterr().out
 
 
 def test_the_command_names_what_is_wrong(table, capsys):
-    assert main(["fit", str(table), "--objective", "agent:1"]) == 2
-    assert "give it as agent=0.5 code=0.25" in capsys.readouterr().err
-    assert main(["fit", str(table), "--objective", "agent=1", "agent=2"]) == 2
+    assert scaling("fit", str(table), "--objective", "agent:1") == 2
+    assert "give it as agent=0.5,code=0.25" in capsys.readouterr().err
+    assert scaling("fit", str(table), "--objective", "agent=1,agent=2") == 2
     assert "a loss stands there twice" in capsys.readouterr().err
-    assert main(["fit", str(table), "--objective", "speech=1"]) == 2
+    assert scaling("fit", str(table), "--objective", "speech=1") == 2
     assert "no loss speech; choose from agent, code, text" in capsys.readouterr().err
-    assert main(["fit", str(table), "--target-params", "8e9"]) == 2
+    assert scaling("fit", str(table), "--target-params", "8e9") == 2
     assert "together" in capsys.readouterr().err
-    assert main(["fit", str(table.with_name("absent.parquet"))]) == 2
+    assert scaling("fit", str(table.with_name("absent.parquet"))) == 2
     assert "absent.parquet" in capsys.readouterr().err
-    assert main(["fit", str(table), "--draws", "3"]) == 2
+    assert scaling("fit", str(table), "--draws", "3") == 2
     assert "bootstrap_draws" in capsys.readouterr().err
 
 
@@ -94,7 +93,7 @@ def test_names_are_no_markup_and_runs_left_out_are_named(tmp_path, capsys, monke
     pyarrow.csv.write_csv(pq.read_table(tmp_path / "table.parquet"), tmp_path / "table.csv")
     lines = (tmp_path / "table.csv").read_text().splitlines(keepends=True)
     (tmp_path / "table.csv").write_text("".join([*lines[:2], "\n", *lines[2:], lines[-1]]))
-    assert main(["fit", str(tmp_path / "table.csv"), "--json", str(tmp_path / "law.json")]) == 3
+    assert scaling("fit", str(tmp_path / "table.csv"), "--json", str(tmp_path / "law.json")) == 3
     printed = capsys.readouterr().out
     assert "[/bold]" in printed
     assert "table.csv: 25 rows, 23 used, copies of others: 1, 1 left out" in printed
@@ -128,9 +127,9 @@ def test_off_a_line_the_pictures_show_every_domain_and_a_gain_within_the_noise_i
 def test_what_cannot_be_written_is_said_before_the_fit(tmp_path, capsys):
     write_runs(tmp_path / "few.parquet", simulate(0.003, seed=0)[:3])
     for command in (["fit", str(tmp_path / "few.parquet")], ["predict", *[str(tmp_path / "few.parquet")] * 2]):
-        assert main([*command, "--json", str(tmp_path / "absent" / "law.json")]) == 2
+        assert scaling(*command, "--json", str(tmp_path / "absent" / "law.json")) == 2
         assert f"there is no folder {tmp_path / 'absent'}; create it first" in capsys.readouterr().err
-        assert main([*command, "--json", str(tmp_path)]) == 2
+        assert scaling(*command, "--json", str(tmp_path)) == 2
         assert "not a file" in capsys.readouterr().err
-    assert main(["fit", str(tmp_path / "few.parquet"), "--pictures", str(tmp_path / "few.parquet")]) == 2
+    assert scaling("fit", str(tmp_path / "few.parquet"), "--pictures", str(tmp_path / "few.parquet")) == 2
     assert "not a folder" in capsys.readouterr().err

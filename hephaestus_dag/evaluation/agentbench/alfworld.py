@@ -11,7 +11,6 @@ import selectors
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from math import exp, log
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,10 @@ TURN_LIMIT = 35
 FILES = {"dev": "alfworld/dev.json", "test": "alfworld/standard.json"}
 GAMES = Path(__file__).with_name("alfworld_games.py")
 PROMPT = "alfworld_multiturn_plan_first.json"
+PACKAGE = (
+    "needs the package alfworld in an environment of its own: python3.9 -m venv VENV && VENV/bin/pip install "
+    "alfworld==0.4.2; name VENV/bin/python as agentbench.hh.python"
+)
 EXAMPLES = {
     "pick_and_place": "put",
     "pick_clean_then_place": "clean",
@@ -62,14 +65,11 @@ class AlfWorldTask:
     def __init__(self, config: AlfWorldConfig) -> None:
         self.config = config
 
-    def unavailable(self) -> str:
+    def missing(self) -> str:
         """Say whether the interpreter, the games or the examples are missing."""
         python, games, prompts = self.config.python, self.config.games, self.config.prompts
-        if python is None or not imports(python):
-            return (
-                "needs the package alfworld in an environment of its own: python3.9 -m venv VENV && VENV/bin/pip install "
-                "alfworld==0.4.2; name VENV/bin/python as agentbench.hh.python"
-            )
+        if python is None or not python.is_file():
+            return PACKAGE
         if games is None or not (games / "json_2.1.1").is_dir():
             return "needs ALFWorld's games: ALFWORLD_DATA=FOLDER VENV/bin/alfworld-download; name FOLDER as agentbench.hh.games"
         if prompts is None or not (prompts / PROMPT).is_file():
@@ -77,7 +77,17 @@ class AlfWorldTask:
                 "needs the worked examples of https://github.com/THUDM/AgentBench at tag v0.2, folder "
                 "src/server/tasks/alfworld/prompts; name it as agentbench.hh.prompts"
             )
-        return try_game(python, games, self.config.step_seconds)
+        return ""
+
+    def unavailable(self) -> str:
+        """Say what is missing, or why no game can be played."""
+        if missing := self.missing():
+            return missing
+        assert self.config.python
+        assert self.config.games
+        if not imports(self.config.python):
+            return PACKAGE
+        return try_game(self.config.python, self.config.games, self.config.step_seconds)
 
     def identity(self) -> Mapping[str, Any]:
         """Return the limit on a step."""
@@ -253,7 +263,6 @@ def bleu(reference: Sequence[str], candidate: Sequence[str]) -> float:
     return penalty * exp(logs)
 
 
-@cache
 def imports(python: Path) -> bool:
     """Whether an interpreter can import alfworld."""
     try:
@@ -262,7 +271,6 @@ def imports(python: Path) -> bool:
         return False
 
 
-@cache
 def try_game(python: Path, games: Path, seconds: float) -> str:
     """Start a game and take a step in it; return why that does not work."""
     path = next(iter(sorted((games / "json_2.1.1").glob("valid_*/*/*/game.tw-pddl"))), None)

@@ -84,6 +84,10 @@ class Engine(Protocol):
         """What stands in for MySQL, for the score's name; empty when nothing does."""
         ...
 
+    def missing(self) -> str:
+        """See `Task.missing`."""
+        ...
+
     def unavailable(self) -> str:
         """See `Task.unavailable`."""
         ...
@@ -115,6 +119,10 @@ class DatabaseTask:
         """See `Task.title`."""
         other = self.engine.approximation
         return f"AgentBench DB ({other} approximation)" if other else "AgentBench DB"
+
+    def missing(self) -> str:
+        """See `Task.missing`."""
+        return self.engine.missing()
 
     def unavailable(self) -> str:
         """See `Task.unavailable`."""

@@ -65,7 +65,7 @@ def read_data(
         try:
             items[name] = [(split, item) for split in SPLITS for item in task.read_items(config.data, split)]
         except FileNotFoundError as error:
-            if name in config.tasks and not task.unavailable():
+            if name in config.tasks and not task.missing():
                 raise
             missing[name] = str(error)
     return items, missing

@@ -41,24 +41,31 @@ class ServerEngine:
         self.statement_seconds = statement_seconds
         self.private = address is None
         self.address = address
+        self.version = "MariaDB or MySQL"
         self.stack = ExitStack()
+
+    def missing(self) -> str:
+        """See `Task.missing`."""
+        if find_spec("pymysql") is None:
+            return "pymysql is not installed: pip install pymysql"
+        return missing_programs() if self.private else ""
 
     def unavailable(self) -> str:
         """See `Task.unavailable`."""
-        if find_spec("pymysql") is None:
-            return "pymysql is not installed: pip install pymysql"
-        if self.address is None:
-            return missing_programs()
+        if missing := self.missing():
+            return missing
+        import pymysql
+
         try:
-            server_version(self.address)
-        except Exception as error:
+            if self.address:
+                server_version(self.address)
+        except (pymysql.Error, OSError, RuntimeError) as error:  # the last where a package for the password is missing
             return f"the database server does not let us in ({error}): correct its address, user or password"
         return ""
 
     def identity(self) -> Mapping[str, Any]:
         """See `Task.identity`; the version is known after enter."""
-        version = server_version(self.address) if self.address else ""
-        return {"engine": version, "statement_seconds": self.statement_seconds}
+        return {"engine": self.version, "statement_seconds": self.statement_seconds}
 
     def create(self, table: Table) -> Database:
         """See `Engine.create`. Raises TaskLostError when the server does not answer."""
@@ -68,6 +75,8 @@ class ServerEngine:
     def __enter__(self) -> Self:
         if self.private:
             self.address = self.stack.enter_context(private_server())
+        assert self.address
+        self.version = server_version(self.address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -152,7 +161,7 @@ class ServerDatabase:
                 if self.name:
                     run(f"DROP DATABASE IF EXISTS {_quoted(self.name)}")
                 run("DROP USER IF EXISTS %s@'%%'", self.user.user)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the item is over, and its end must not end the run
             logger.warning("database %s stays on the server: %s", self.name, error)
 
     def _connect(self, **arguments: Any) -> Any:
@@ -167,6 +176,8 @@ class ServerDatabase:
     @contextmanager
     def _time_limit(self, connection: Any) -> Iterator[threading.Event]:
         """Kill what a connection runs when its time is over: a limit of the session could be lifted by the statement itself."""
+        import pymysql
+
         done, timed_out = threading.Event(), threading.Event()
 
         def watch() -> None:
@@ -174,7 +185,8 @@ class ServerDatabase:
                 return
             timed_out.set()
             for what in ("QUERY", "CONNECTION"):  # the second for what goes on with another statement
-                with suppress(Exception), _administrator(self.admin) as run:
+                # It may have ended meanwhile; and a server that is gone is found by the item itself.
+                with suppress(pymysql.Error, OSError, TaskLostError), _administrator(self.admin) as run:
                     run(f"KILL {what} {connection.thread_id()}")
                 if done.wait(2):
                     return

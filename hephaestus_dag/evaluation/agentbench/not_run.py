@@ -32,6 +32,10 @@ class TaskNotRun:
         """Name of the score that is missing."""
         return f"AgentBench {self.name}"
 
+    def missing(self) -> str:
+        """Say what is needed."""
+        return NEEDS[self.name]
+
     def unavailable(self) -> str:
         """Say what is needed."""
         return NEEDS[self.name]

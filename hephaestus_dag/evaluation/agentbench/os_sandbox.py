@@ -276,12 +276,11 @@ class Shell:
 
 def cannot_run(config: OsConfig) -> str:
     """Say why no sandbox can run here, with the remedy; empty when one ran."""
-    return _cannot_run(config.model_dump_json())
+    return missing_parts(config) or _try(config.model_dump_json())
 
 
-@cache
-def _cannot_run(text: str) -> str:
-    config = OsConfig.model_validate_json(text)
+def missing_parts(config: OsConfig) -> str:
+    """Say what a sandbox needs and is not at hand, with the remedy; empty when all is there. Runs nothing."""
     if sys.platform != "linux" or not shutil.which("bwrap"):
         return "needs bubblewrap on Linux (Debian and Ubuntu: apt-get install bubblewrap)"
     if config.root is None or not (config.root / "root.json").is_file():
@@ -289,6 +288,13 @@ def _cannot_run(text: str) -> str:
             "needs a root file system: python -m hephaestus_dag.evaluation.agentbench.os_root FOLDER makes one; "
             "name it as agentbench.os.root"
         )
+    return ""
+
+
+@cache
+def _try(text: str) -> str:
+    config = OsConfig.model_validate_json(text)
+    assert config.root
     try:
         with Sandbox(config.root / "root", config) as sandbox:
             status = sandbox.run(["true"]).status

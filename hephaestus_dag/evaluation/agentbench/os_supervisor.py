@@ -100,7 +100,7 @@ def start(request):
                 os.dup2(source, descriptor)
             os.chdir("/")
             os.execvpe(request["argv"][0], request["argv"], request["environment"])
-        except Exception as error:
+        except Exception as error:  # of a forked child: told as the program's output, never carried on
             os.write(2, str(error).encode())
         finally:
             os._exit(127)

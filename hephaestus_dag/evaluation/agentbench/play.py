@@ -167,7 +167,7 @@ def _guarded(one: Played, config: AgentBenchConfig, work: Callable[[], None]) ->
         work()
     except TaskLostError:
         raise
-    except Exception as error:
+    except Exception as error:  # a conversation may raise anything, see `Conversation`
         one.broken, one.over = f"environment failed: {type(error).__name__}: {error}"[:500], True
     one.environment_seconds += time.perf_counter() - began
     if one.environment_seconds > config.item_seconds and not one.broken:

@@ -13,7 +13,7 @@ from hephaestus_dag.evaluation.agentbench.config import AgentBenchConfig
 from hephaestus_dag.evaluation.agentbench.items import sampled_items
 from hephaestus_dag.evaluation.agentbench.overall import TASKS, overall_group
 from hephaestus_dag.evaluation.agentbench.play import Played, play
-from hephaestus_dag.evaluation.agentbench.task import Task, TaskItem
+from hephaestus_dag.evaluation.agentbench.task import Task, TaskItem, TaskLostError
 from hephaestus_dag.evaluation.model import Model, Progress
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 
@@ -38,12 +38,19 @@ def evaluate_agentbench(
 ) -> dict[str, Any]:
     """Play the sampled items of a folder (``items``) and write a score folder (see ``scores``); return the summary.
 
-    ``tasks`` are by short name. A task that cannot run is listed with its reason, and so are tasks that were not asked for.
-    ``prompt_sha`` of a row is that of the first prompt. Raises TaskLostError when a whole environment dies.
+    ``tasks`` are by short name. A task that lacks something is listed with its reason, and so are tasks that were not asked
+    for. ``prompt_sha`` of a row is that of the first prompt. Raises TaskLostError when a whole environment dies, or is set up
+    but does not run: nothing is counted then.
     """
     asked = sampled_items(items)
     not_run = {name: reason for name in TASKS if (reason := _why_not(name, config, tasks, asked))}
     asked = [item for item in asked if item.task not in not_run]
+    for name in {item.task: None for item in asked}:
+        if reason := tasks[name].unavailable():
+            raise TaskLostError(
+                f"AgentBench {name} is set up but does not run: {reason}. Mend that, or take {name} out of "
+                "evaluation.agentbench.tasks"
+            )
     with ExitStack() as stack:
         entered = {name: stack.enter_context(tasks[name]) for name in {item.task: None for item in asked}}
         identities = {name: task.identity() for name, task in entered.items()}
@@ -96,7 +103,7 @@ def _why_not(name: str, config: AgentBenchConfig, tasks: Mapping[str, Task], ask
         return f"not run: {name} is not in agentbench.tasks"
     if name not in tasks:
         raise KeyError(f"agentbench.tasks: no environment was given for {name}")
-    if reason := tasks[name].unavailable():
+    if reason := tasks[name].missing():
         return f"not run: {reason}"
     return "" if any(item.task == name for item in asked) else f"not run: the exported items have none of {name}"
 

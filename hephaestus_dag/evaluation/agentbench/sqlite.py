@@ -25,6 +25,10 @@ class SQLiteEngine:
     def __init__(self, statement_seconds: float) -> None:
         self.statement_seconds = statement_seconds
 
+    def missing(self) -> str:
+        """See `Task.missing`."""
+        return ""
+
     def unavailable(self) -> str:
         """See `Task.unavailable`."""
         return ""

@@ -91,12 +91,22 @@ class Task(Protocol):
         """Most replies of a conversation."""
         ...
 
+    def missing(self) -> str:
+        """Say what the task needs and is not at hand, with the remedy; empty when all is there.
+
+        Looks at settings and files alone: it runs no program, asks no server, and raises nothing.
+        """
+        ...
+
     def unavailable(self) -> str:
-        """Say why the task cannot run here, with the remedy; empty when it can. Cheap, and raises nothing."""
+        """Say why the task cannot run here: what is `missing`, or how a trial ended; empty when it can. Raises nothing."""
         ...
 
     def identity(self) -> Mapping[str, Any]:
-        """Return what else decides an outcome, in JSON values: engine and version, limits. No paths of this machine."""
+        """Return what else decides an outcome, in JSON values: engine, limits. No paths of this machine.
+
+        As little work as `missing`; once the task is entered, it may say more, such as the engine's version.
+        """
         ...
 
     def read_items(self, data: Path, split: str) -> list[TaskItem]:

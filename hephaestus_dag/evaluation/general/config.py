@@ -36,7 +36,8 @@ class PlacedConfig(Config):
     def problems(self) -> list[str]:
         """Return what keeps the items from being read, in words; an empty list when nothing does."""
         try:
-            self.identity()
+            if self.test:
+                self.test.paths()
         except (ModuleNotFoundError, OSError) as error:
             return [str(error)]
         return []

@@ -1,6 +1,6 @@
 """What the benchmarks with one generated reply per item share: their items' table, their rows and their single score."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from hephaestus_dag.evaluation.benchmark_files import BenchmarkFiles, Record
 from hephaestus_dag.evaluation.bfcl.items import draw
 from hephaestus_dag.evaluation.model import Prompt, Reply
 from hephaestus_dag.evaluation.prompts import prompt_sha
-from hephaestus_dag.evaluation.scores import Benchmark, Group
+from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 
 ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item_id", "category", "prompt_sha", "reply")]
@@ -47,6 +47,11 @@ def read_items(path: Path) -> list[Record]:
     return pq.read_table(path).to_pylist() if path.exists() else []
 
 
+def asked_items(path: Path) -> list[Record]:
+    """Return the rows of `read_items` that are asked."""
+    return [row for row in read_items(path) if row["sampled"]]
+
+
 def reply_row(category: str, item_id: str, prompt: Prompt, reply: Reply, reason: str) -> dict[str, Any]:
     """Return an item's row. A failed reply, and one with a reason, is wrong."""
     reason = reply.failure or reason
@@ -63,15 +68,29 @@ def reply_row(category: str, item_id: str, prompt: Prompt, reply: Reply, reason:
     }
 
 
-def single_score(key: str, name: str, metric: str, definition: str, missing: str, note: str = "") -> Benchmark:
-    """Return a benchmark of one category, called ``key`` too; ``missing`` says why it was not run, empty where it was."""
-    return Benchmark(
+def write_single_score(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    key: str,
+    name: str,
+    metric: str,
+    definition: str,
+    missing: str,
+    note: str = "",
+    **statistics: Any,
+) -> dict[str, Any]:
+    """Write the score folder (see ``scores``) of a benchmark of one category, called ``key`` too; return its summary.
+
+    Without rows it was not run, and ``missing`` says why. ``statistics`` are those of `write_scores`.
+    """
+    benchmark = Benchmark(
         key=key,
         name=name,
         metric=metric,
         higher_is_better=True,
         numerator="verdict",
-        groups=() if missing else (Group(name=name, definition=definition, weights={key: 1.0}),),
-        not_run={name: missing} if missing else {},
+        groups=(Group(name=name, definition=definition, weights={key: 1.0}),) if rows else (),
+        not_run={} if rows else {name: missing},
         note=note,
     )
+    return write_scores(folder, pa.Table.from_pylist(list(rows), ROW_SCHEMA), benchmark, **statistics)

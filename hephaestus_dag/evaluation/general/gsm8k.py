@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from hephaestus_dag.evaluation.config import BenchmarkLossConfig
 from hephaestus_dag.evaluation.general.config import Gsm8kConfig
-from hephaestus_dag.evaluation.general.generated import ROW_SCHEMA, read_items, records_of, reply_row, single_score, write_items
+from hephaestus_dag.evaluation.general.generated import (
+    asked_items,
+    read_items,
+    records_of,
+    reply_row,
+    write_items,
+    write_single_score,
+)
 from hephaestus_dag.evaluation.model import Model, Progress
 from hephaestus_dag.evaluation.references import Reference, drawn
-from hephaestus_dag.evaluation.scores import write_scores
 
 FILE = "gsm8k.parquet"
 TASK = "gsm8k/gsm8k-cot.yaml"
@@ -72,16 +76,13 @@ def evaluate_gsm8k(
     config: Gsm8kConfig,
     folder: Path,
     progress: Progress | None = None,
-    *,
-    confidence: float = 0.95,
-    num_samples: int = 2_000,
+    **statistics: Any,
 ) -> dict[str, Any]:
-    """Write the score folder (see ``scores``) of a model's replies and return its summary."""
-    asked = [row for row in read_items(items / FILE) if row["sampled"]]
+    """Write the score folder of a model's replies and return its summary; ``statistics`` are those of `write_scores`."""
+    asked = asked_items(items / FILE)
     rows, strict = _rows(model, asked, config, progress) if asked else ([], 0)
     note = f"{strict} of {len(rows)} replies are right in the examples' own words (lm-eval's strict-match)" if rows else ""
-    benchmark = single_score("gsm8k", "GSM8K 8-shot", "accuracy", DEFINITION, "" if rows else MISSING, note)
-    return write_scores(folder, pa.Table.from_pylist(rows, ROW_SCHEMA), benchmark, confidence, num_samples)
+    return write_single_score(folder, rows, "gsm8k", "GSM8K 8-shot", "accuracy", DEFINITION, MISSING, note, **statistics)
 
 
 def _rows(

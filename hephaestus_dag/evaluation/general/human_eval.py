@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from hephaestus_dag.evaluation.benchmark_files import Record
 from hephaestus_dag.evaluation.code_sandbox import run_programs
 from hephaestus_dag.evaluation.config import BenchmarkLossConfig
 from hephaestus_dag.evaluation.general.config import HumanEvalConfig
-from hephaestus_dag.evaluation.general.generated import ROW_SCHEMA, read_items, records_of, reply_row, single_score, write_items
+from hephaestus_dag.evaluation.general.generated import (
+    asked_items,
+    read_items,
+    records_of,
+    reply_row,
+    write_items,
+    write_single_score,
+)
 from hephaestus_dag.evaluation.model import Model, Progress, Prompt
 from hephaestus_dag.evaluation.references import Reference, drawn
-from hephaestus_dag.evaluation.scores import write_scores
 
 FILE = "humaneval.parquet"
 FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
@@ -74,12 +78,10 @@ def evaluate_human_eval(
     config: HumanEvalConfig,
     folder: Path,
     progress: Progress | None = None,
-    *,
-    confidence: float = 0.95,
-    num_samples: int = 2_000,
+    **statistics: Any,
 ) -> dict[str, Any]:
-    """Write the score folder (see ``scores``) of a model's programs and return its summary."""
-    asked = [row for row in read_items(items / FILE) if row["sampled"]]
+    """Write the score folder of a model's programs and return its summary; ``statistics`` are those of `write_scores`."""
+    asked = asked_items(items / FILE)
     chat = config.prompt == "chat"
     prompts: list[Prompt] = [
         [{"role": "user", "content": REQUEST.format(prompt=row["prompt"])}] if chat else row["prompt"] for row in asked
@@ -95,8 +97,7 @@ def evaluate_human_eval(
             asked, prompts, replies, run_programs(programs, config.cpu_seconds, config.wall_seconds), strict=True
         )
     ]
-    benchmark = single_score("humaneval", "HumanEval", "pass@1", DEFINITION, "" if rows else MISSING)
-    return write_scores(folder, pa.Table.from_pylist(rows, ROW_SCHEMA), benchmark, confidence, num_samples)
+    return write_single_score(folder, rows, "humaneval", "HumanEval", "pass@1", DEFINITION, MISSING, **statistics)
 
 
 def program(row: Record, reply: str, chat: bool) -> str:

@@ -13,7 +13,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 
-from hephaestus_dag.evaluation.model import Likelihood, Model, Progress, Prompt, Reply
+from hephaestus_dag.evaluation.model import CannotScoreError, Likelihood, Model, Progress, Prompt, Reply
 
 _NO_FIT = -1e9
 """Nats of what does not fit; lm-eval takes a softmax, which infinity would spoil."""
@@ -54,8 +54,8 @@ class LmEvalModel(LM):
         return [reply.text for reply in replies]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Perplexity tasks of lm-eval do not go through this class."""
-        raise NotImplementedError
+        """Raise CannotScoreError: lm-eval wants the method, for tasks that none of ours is."""
+        raise CannotScoreError("perplexity tasks of lm-eval are not run; the benchmark loss has the bits per byte of documents")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the messages themselves, as text: our model renders them."""

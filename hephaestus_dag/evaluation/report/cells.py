@@ -50,6 +50,15 @@ def score_cell(entry: Mapping[str, Any] | None, decimals: int | None, reason: st
     return Cell(number(entry["score"], decimals), f"[{low}, {high}] n={entry['n']}")
 
 
+def without(entry: Mapping[str, Any]) -> str:
+    """Return which categories have no part in a clean score, for lack of a clean item; empty where all have."""
+    if "without" not in entry:
+        return ""
+    return (
+        f"without {', '.join(entry['without'])} ({100 * entry['without_weight']:.1f} % of the weight), which have no clean item"
+    )
+
+
 def difference_cell(row: Mapping[str, Any] | None) -> Cell:
     """Return the sentence of a difference."""
     if row is None:

@@ -10,7 +10,7 @@ from hephaestus_dag.evaluation.report.tables import tables
 def render_markdown(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """Return the report as Markdown; ``pictures`` are file names beside it, by title."""
     lines = ["# Benchmark report", "", f"> {report['notice']}", ""]
-    lines += [*(f"![{title}]({name})" for title, name in pictures.items()), ""]
+    lines += [*(f"![{_plain(title)}]({name})" for title, name in pictures.items()), ""]
     lines += [*(f"- {_plain(note)}" for note in report["notes"]), ""]
     for table in tables(report):
         lines += [f"## {_plain(table.title)}", ""]

@@ -44,18 +44,21 @@ def draw_scores(report: Mapping[str, Any], path: Path) -> None:
     _finish(figure, axes, report, path)
 
 
-def draw_radar(report: Mapping[str, Any], path: Path) -> bool:
-    """Draw the abilities that most models were scored on, 0 to 100 %, as a radar; say whether there are at least three.
+def draw_radar(report: Mapping[str, Any], path: Path) -> dict[str, list[str]] | None:
+    """Draw the abilities that most models were scored on, 0 to 100 %, as a radar, where there are at least three.
 
-    Models that lack one of these are left out: a line to the centre would say zero.
+    Models that lack one of these are left out, for a line to the centre would say zero: returned with the abilities that they
+    lack. None where nothing was drawn.
     """
     found = {name: [find_column(report, name, column) for column in RADAR] for name in report["variants"]}
     common = [at for at in range(len(RADAR)) if 2 * sum(bool(row[at]) for row in found.values()) > len(found)]
-    found = {name: row for name, row in found.items() if all(row[at] for at in common)}
+    lacking = {name: [RADAR[at].title for at in common if not row[at]] for name, row in found.items()}
+    left_out = {name: titles for name, titles in lacking.items() if titles}
+    found = {name: row for name, row in found.items() if name not in left_out}
     # A score that stands in two columns has one axis.
     axes_at = {entry[0]: at for at in common for row in found.values() if (entry := row[at])}
     if len(axes_at) < FEWEST_AXES:
-        return False
+        return None
     plt = _pyplot()
     angles = np.linspace(0, 2 * np.pi, len(axes_at), endpoint=False)
     figure, axis = plt.subplots(figsize=(8, 6), subplot_kw={"projection": "polar"}, layout="constrained")
@@ -69,7 +72,7 @@ def draw_radar(report: Mapping[str, Any], path: Path) -> bool:
     axis.set_ylim(0, 100)
     axis.set_yticks([25, 50, 75, 100], ["25", "50", "75", "100 %"], fontsize=8, color="#57606a")
     _finish(figure, [axis], report, path)
-    return True
+    return left_out
 
 
 def _panels(plt: Any, sizes: list[int]) -> tuple[Any, list[Any]]:

@@ -11,6 +11,7 @@ from hephaestus_dag.evaluation.report.cells import (
     difference_cell,
     number,
     score_cell,
+    without,
     words,
 )
 from hephaestus_dag.evaluation.report.compare import signed
@@ -72,7 +73,7 @@ def _clean(report: Report) -> Table:
                     [
                         *words(name, group),
                         score_cell(full, digits),
-                        score_cell(entry, digits) if "score" in entry else Cell("—", entry["reason"], "muted"),
+                        _clean_cell(entry, digits),
                         change if "change" in entry else Cell(""),
                         Cell(f"{entry['overlapping']}"),
                     ]
@@ -101,6 +102,13 @@ def _clean(report: Report) -> Table:
         note=" ".join(notes),
         folded=len(rows) > 12,
     )
+
+
+def _clean_cell(entry: Mapping[str, Any], digits: int | None) -> Cell:
+    if "score" not in entry:
+        return Cell("—", entry["reason"], "muted")
+    shown = score_cell(entry, digits)
+    return Cell(shown.text, f"{shown.small} {without(entry)}".rstrip())
 
 
 def _sum(told: Mapping[str, Any], field: str) -> int:

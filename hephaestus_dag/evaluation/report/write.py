@@ -47,8 +47,10 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     draw_scores(report, folder / "scores.png")
     pictures = {"Scores with their intervals": folder / "scores.png"}
-    if draw_radar(report, folder / "radar.png"):
-        pictures["All abilities at a glance"] = folder / "radar.png"
+    left_out = draw_radar(report, folder / "radar.png")
+    if left_out is not None:
+        lacking = "; ".join(f"{name} is left out, for lack of {', '.join(titles)}" for name, titles in left_out.items())
+        pictures[f"All abilities at a glance{f' ({lacking})' if lacking else ''}"] = folder / "radar.png"
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "report.md").write_text(render_markdown(report, {title: path.name for title, path in pictures.items()}))
     (folder / "report.html").write_text(render_html(report, {title: path.read_bytes() for title, path in pictures.items()}))

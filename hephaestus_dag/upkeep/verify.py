@@ -1,0 +1,128 @@
+"""Every file of a store against its manifest."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hephaestus_dag.artifacts import is_held
+from hephaestus_dag.identity import Identity
+from hephaestus_dag.manifests import CHANGED, MANIFEST, DamagedArtifactError, read_manifest, sha256, wrong_files
+from hephaestus_dag.store_contents import LEFTOVERS, Leftover, contents, folder_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Something in an artifact that is not as it was written."""
+
+    artifact: str
+    """Asset key and folder name, joined by ``@``."""
+    path: Path
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """What a build left, or is working in."""
+
+    path: Path
+    what: str
+    num_bytes: int
+    running: bool
+    """Whether a build holds it at this moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found."""
+
+    artifacts: int
+    files: int
+    num_bytes: int
+    """Read and hashed."""
+    seconds: float
+    damages: list[Damage]
+    unfinished: list[Unfinished]
+
+
+def verify(
+    root: Path, folders: Sequence[Path] | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verification:
+    """Check every file of some artifacts, of all in the store when ``folders`` is None, against their manifests.
+
+    Files are hashed in as many threads as there are cores; ``progress`` is told the bytes done and in all.
+    Raises ArtifactError when there is no store.
+    """
+    started = time.monotonic()
+    whole = contents(root) if folders is None else None
+    chosen = whole.artifacts if whole else list(folders or [])
+    damages: list[Damage] = []
+    waiting: list[tuple[Path, Path, dict[str, Any]]] = []
+    for folder in chosen:
+        try:
+            manifest = read_manifest(folder)
+        except DamagedArtifactError as error:
+            problem = str(error).removeprefix(f"{folder / MANIFEST} ")
+            damages.append(_damage(root, folder, folder / MANIFEST, problem))
+            continue
+        if not _belongs(root, folder, manifest):
+            damages.append(_damage(root, folder, folder, "lies where another artifact belongs", f"delete the folder {folder}"))
+        wrong = wrong_files(folder, manifest)
+        damages += [_damage(root, folder, path, problem) for path, problem in wrong]
+        known = {path for path, _ in wrong}
+        files = [(folder, folder / entry["path"], entry) for entry in manifest["files"]]
+        waiting += [each for each in files if each[1] not in known]
+    total = sum(entry["size"] for _, _, entry in waiting)
+    done = 0
+
+    def seen(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    def hashed(each: tuple[Path, Path, dict[str, Any]]) -> Damage | None:
+        folder, path, entry = each
+        try:
+            return None if sha256(path, seen) == entry["sha256"] else _damage(root, folder, path, CHANGED)
+        except OSError as error:
+            return _damage(root, folder, path, f"cannot be read: {error.strerror}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        largest_first = sorted(waiting, key=lambda each: -each[2]["size"])
+        damages += [damage for damage in threads.map(hashed, largest_first) if damage]
+    return Verification(
+        artifacts=len(chosen),
+        files=len(waiting),
+        num_bytes=total,
+        seconds=time.monotonic() - started,
+        damages=sorted(damages, key=lambda damage: damage.path),
+        unfinished=[_unfinished(root, leftover) for leftover in whole.leftovers] if whole else [],
+    )
+
+
+def _belongs(root: Path, folder: Path, manifest: dict[str, Any]) -> bool:
+    """Return whether identity, fingerprint and place agree; an artifact outside the store may lie anywhere."""
+    agrees = Identity(**manifest["identity"]).fingerprint == manifest["fingerprint"]
+    inside = folder.is_relative_to(root)
+    return agrees and (not inside or folder == root / manifest["identity"]["key"] / manifest["fingerprint"][:12])
+
+
+def _damage(root: Path, folder: Path, path: Path, problem: str, remedy: str = "") -> Damage:
+    key = str(folder.parent.relative_to(root)) if folder.is_relative_to(root) else str(folder.parent)
+    if not remedy:
+        added = problem == "is not in the manifest"
+        remedy = f"delete the file {path}" if added else f"hephaestus rebuild {key}"
+    return Damage(artifact=f"{key}@{folder.name}", path=path, problem=problem, remedy=remedy)
+
+
+def _unfinished(root: Path, leftover: Leftover) -> Unfinished:
+    return Unfinished(
+        path=leftover.path,
+        what=LEFTOVERS[leftover.kind],
+        num_bytes=folder_size(leftover.path),
+        running=is_held(root, leftover.key, leftover.name),
+    )

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hephaestus_dag.artifacts import Identity, Report, Store, Workspace
+from hephaestus_dag.cli.main import main
+
+WORDS = Identity(key="words", code="c")
+
+
+def write(workspace: Workspace) -> Report:
+    (workspace.folder / "words.txt").write_text("hammer\n")
+    return Report(headline="1 word", figures={"words": 1})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Store(tmp_path).build(WORDS, write).artifact.path
+
+
+def run(*arguments: str, store: Path) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--store", str(store)])
+
+
+def test_verify_ends_with_1_when_something_is_damaged(folder: Path, tmp_path: Path) -> None:
+    sound = run("verify", store=tmp_path)
+    assert sound.exit_code == 0
+    assert "all as they were written" in sound.output
+    (folder / "words.txt").write_text("hamner\n")
+    damaged = run("verify", "words", store=tmp_path)
+    assert damaged.exit_code == 1
+    assert f"{folder / 'words.txt'} was changed after it was written" in damaged.output
+    told = json.loads(run("verify", "--json", store=tmp_path).output)
+    assert (told["sound"], told["damages"][0]["remedy"]) == (False, "hephaestus rebuild words")
+
+
+def test_what_is_not_there_is_said_without_a_traceback(folder: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("verify", "word"), "did you mean words"),
+        (("card", "word"), "did you mean words"),
+        (("rebuild", "--check", "words", "nosuch"), "no recipe 'nosuch'"),
+        (("prune", "nosuch.yaml"), "no recipe 'nosuch.yaml'"),
+    ):
+        found = run(*arguments, store=tmp_path)
+        assert found.exit_code == 2, found.output
+        assert message in found.output
+    assert "there is no store" in run("verify", store=tmp_path / "nowhere").output
+
+
+def test_card_is_written_where_asked(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "card.md"
+    assert run("card", "words", "-o", str(file), store=tmp_path).exit_code == 0
+    assert "| words | 1 |" in file.read_text()
+    assert run("card", "words", store=tmp_path).output == file.read_text()
+
+
+def test_prune_lists_first_and_removes_when_told(folder: Path, tmp_path: Path) -> None:
+    listed = run("prune", "laptop", store=tmp_path)
+    assert listed.exit_code == 0, listed.output
+    assert f"words/{folder.name}" in listed.output
+    assert "nothing was removed" in listed.output
+    assert folder.exists()
+    told = json.loads(run("prune", "laptop", "--yes", "--json", store=tmp_path).output)
+    assert str(folder) in told["removed"]
+    assert not folder.exists()
+
+
+def test_rebuild_needs_the_asset_the_artifact_and_its_inputs(tmp_path: Path) -> None:
+    for arguments, message in (
+        (("rebuild", "--check", "stage3_checkpoint"), "did you mean hephaestus/stage3_checkpoint"),
+        (("rebuild", "--check", "tokenizer"), "tokenizer is not in the store"),
+        (("rebuild", "tokenizer"), "tokenizer is made from seed_corpus, not in the store"),
+    ):
+        found = run(*arguments, store=tmp_path)
+        assert found.exit_code == 2, found.output
+        assert message in found.output
+
+
+@pytest.mark.slow
+def test_a_rebuilt_asset_is_the_same_and_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    built = run("rebuild", "text_documents", store=tmp_path)
+    assert built.exit_code == 0, built.output
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    checked = run("rebuild", "--check", "text_documents", "--json", store=tmp_path)
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.output)["differences"] == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
