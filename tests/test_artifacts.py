@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaestus_dag.artifacts import (
@@ -46,6 +46,7 @@ def _empty(tmp_path: Path) -> Path:
     return folder
 
 
+@settings(deadline=None)  # it writes and syncs files
 @given(st.data())
 def test_any_changed_byte_is_detected_and_rebuilt(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     store = Store(tmp_path_factory.mktemp("store"))

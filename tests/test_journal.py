@@ -42,7 +42,8 @@ def test_a_torn_file_keeps_its_whole_lines_and_takes_new_ones(first: dict[str, W
         write(path, first)
         whole = path.read_bytes()
         path.write_bytes(whole[: max(0, len(whole) - cut)])
-        kept = dict(list(first.items())[: path.read_bytes().count(b"\n")])
+        whole_lines = path.read_bytes().count(b"\n") + (cut == 1)  # an answer that lacks no more than its line's end is whole
+        kept = dict(list(first.items())[:whole_lines])
         assert kept.items() <= read_answers(path, Word, **LINES).items()
         write(path, second)
         found = read_answers(path, Word, **LINES)

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hephaestus_dag.artifacts import Identity, Report, Store, Workspace, lock
@@ -36,6 +36,7 @@ def test_a_sound_store_has_all_its_bytes_read(tmp_path: Path) -> None:
     assert verify(tmp_path, [store.path(WORDS)]).artifacts == 1
 
 
+@settings(deadline=None)  # it writes and syncs files
 @given(st.data())
 def test_any_changed_byte_is_named_with_its_remedy(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     root = tmp_path_factory.mktemp("store")
