@@ -46,7 +46,11 @@ def benchmark_identity(recipe: Recipe) -> dict[str, Any]:
     programs=[DRIVER],
 )
 def benchmark_items(build: Build) -> Report:
-    """All items of the benchmarks, which of them are asked, and the index that keeps them out of the training data."""
+    """All items of the benchmarks, which of them are asked, and the index that keeps them out of the training data.
+
+    A benchmark's text in the training data would make its score worthless, so the seed corpus, the web and the instruction
+    data are all cleaned with this index.
+    """
     from hephaestus_dag.curation.decontamination import BenchmarkIndex
     from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
     from hephaestus_dag.evaluation.benchmarks import export_items, item_texts
@@ -55,7 +59,9 @@ def benchmark_items(build: Build) -> Report:
 
     config, rule = build.recipe.evaluation, build.recipe.seed_corpus.curation
     tasks = agentbench_tasks(config.agentbench)
+    build.log("reading the items; the first time, BFCL's package gets an environment of its own")
     counts = export_items(config, build.folder, ensure_environment(build.cache / "bfcl"), tasks)
+    build.log("indexing what has to be kept out of the training data")
     texts, functions = item_texts(build.folder, config), benchmark_functions(build.folder)
     index = BenchmarkIndex.build(texts, rule.n_gram, rule.shortest_item, rule.stock_items, functions)
     kept_out = Counter(item_id.partition("/")[0] for item_id in index.item_ids)

@@ -95,7 +95,10 @@ def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
         programs=[DRIVER],
     )
     def scores(build: Build) -> Report:
-        """BFCL v2 and v3 by the official checker: one row for each item, with reply or conversation, verdict and reason."""
+        """The Berkeley Function-Calling Leaderboard, v2 and v3 (paper section 7), by its official checker.
+
+        One row for each item, with reply or conversation, verdict and reason.
+        """
         from hephaestus_dag.evaluation.bfcl.environment import ensure_environment
         from hephaestus_dag.evaluation.bfcl.score import evaluate_bfcl
         from hephaestus_dag.evaluation.few_shot import FUNCTION_CALLS
@@ -113,7 +116,10 @@ def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
 
     @score_asset(scored, "agentbench_scores", recipe=[*AGENTBENCH_RULES, ENGINE], outside=environments)
     def scores(build: Build) -> Report:
-        """AgentBench by the protocol of v0.2: one row for each item, with the conversation, its score and the reason."""
+        """AgentBench (paper section 7): an agent in environments such as a database, by the protocol of v0.2.
+
+        One row for each item, with the conversation, its score and the reason.
+        """
         from hephaestus_dag.evaluation.agentbench.score import evaluate_agentbench
         from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
         from hephaestus_dag.evaluation.few_shot import SQL_AGENT
@@ -135,7 +141,10 @@ def mmlu_scores(scored: ScoredModel) -> ArtifactAsset:
 
     @score_asset(scored, "mmlu_scores", recipe=["evaluation.mmlu"])
     def scores(build: Build) -> Report:
-        """MMLU through lm-eval: one row for each question, with the log-likelihoods of its letters."""
+        """MMLU (paper section 7): multiple-choice questions of 57 subjects through lm-eval.
+
+        One row for each question, with the log-likelihoods of its letters.
+        """
         from hephaestus_dag.evaluation.few_shot import QUESTIONS
         from hephaestus_dag.evaluation.general.mmlu import evaluate_mmlu
 
@@ -153,7 +162,10 @@ def general_scores(scored: ScoredModel) -> ArtifactAsset:
 
     @score_asset(scored, "general_scores", recipe=["evaluation.gsm8k", "evaluation.human_eval", ENGINE])
     def scores(build: Build) -> Report:
-        """GSM8K through lm-eval and HumanEval in a sandbox: one row for each problem, with reply, verdict and reason."""
+        """Arithmetic and programming: GSM8K through lm-eval, HumanEval in a sandbox.
+
+        One row for each problem, with reply, verdict and reason.
+        """
         from hephaestus_dag.evaluation.few_shot import QUESTIONS
         from hephaestus_dag.evaluation.general.gsm8k import evaluate_gsm8k
         from hephaestus_dag.evaluation.general.human_eval import evaluate_human_eval
