@@ -34,7 +34,8 @@ def benchmark_report(models: Sequence[ScoredModel]) -> ArtifactAsset:
         for scored in models:
             card = build.input(scored.model) / "model" / "README.md" if scored.model else None
             text = card.read_text() if card and card.is_file() else f"# {scored.name}\n"
-            measured = card_with_scores(text, told[scored.name].scores, told[scored.name].overlap, config.bootstrap_samples)
+            mine = told[scored.name]
+            measured = card_with_scores(text, mine.scores, mine.overlap, config.bootstrap_samples, mine.not_run)
             (build.folder / "cards" / f"{scored.name}.md").write_text(measured)
         radar = {"all abilities": "radar.png"} if (build.folder / "radar.png").exists() else {}
         return Report(
@@ -50,24 +51,33 @@ def benchmark_report(models: Sequence[ScoredModel]) -> ArtifactAsset:
 
 def told_of(build: Build, scored: ScoredModel) -> Any:
     """Return what the report is told about a model: its scores, and the way from them back to documents."""
+    from hephaestus_dag.evaluation.general import gsm8k, human_eval
     from hephaestus_dag.evaluation.report.entrant import Entrant, Link, Stage
 
     folders = [folder for key in scored.scores for folder in score_folders(build.input(key))]
     links = [Link(what="score", asset=key, fingerprint=build.inputs[key].fingerprint) for key in scored.scores]
+    general = f"{scored.name}/general_scores" in scored.scores
+    not_run = {} if general else {"gsm8k": gsm8k.MISSING, "humaneval": human_eval.MISSING}
     if not scored.model:
-        return Entrant(scores=folders, role="endpoint", chain=links)
+        return Entrant(scores=folders, role="endpoint", chain=links, not_run=not_run)
     trained = json.loads((build.input(scored.overlap) / "trained.json").read_text())
     way = dict.fromkeys([scored.model, *reversed(scored.checkpoints)])
     links += [Link(what="checkpoint", asset=key, fingerprint=build.inputs[key].fingerprint) for key in way]
     links += [Link(what="training data", **each) for each in trained["chain"]]
+    # General ability is measured of final models: of the last checkpoint alone.
+    ability = [build.input(key) for key in scored.scores if key == f"{scored.name}/mmlu_scores"]
     return Entrant(
         scores=folders,
         role="variant" if scored.checkpoints else "base",
         backbone=build.recipe.training.backbone.model or "trained here from scratch",
         overlap=build.input(scored.overlap),
-        stages=[Stage(name=key, checkpoint=build.input(key)) for key in scored.checkpoints],
+        stages=[
+            Stage(name=key, checkpoint=build.input(key), scores=ability if key == scored.model else ())
+            for key in scored.checkpoints
+        ],
         chain=links,
         sources=trained["sources"],
+        not_run=not_run,
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from assets.artifact import ArtifactAsset, Build, artifact
 from assets.benchmarks import DRIVER
+from assets.evaluation_identity import calculation, environments, program_judge, question_judge
 from hephaestus_dag.artifacts import Report
 from hephaestus_dag.evaluation.bfcl.environment import environment_fingerprint
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scored_models import ScoredModel
-from resources.database import DatabaseServer
 
 GROUP = "evaluation"
 STATISTICS = ["evaluation.bootstrap_samples", "evaluation.confidence"]
@@ -23,24 +23,33 @@ AGENTBENCH_RULES = [
     f"evaluation.agentbench.{field}" for field in ("tasks", "max_new_tokens", "max_prompt_tokens", "item_seconds", "database")
 ]
 """Without the limits of each environment, which are in `environments`."""
+ENVIRONMENT_PROGRAMS = [
+    f"hephaestus_dag.evaluation.agentbench.{name}" for name in ("os_launcher", "os_supervisor", "supervise", "alfworld_games")
+]
+SANDBOX = "hephaestus_dag.evaluation.sandbox"
+GENERAL_RULES = [
+    *(f"evaluation.gsm8k.{field}" for field in ("prompt", "max_new_tokens")),
+    *(f"evaluation.human_eval.{field}" for field in ("prompt", "max_new_tokens", "cpu_seconds", "wall_seconds")),
+]
+"""Without the items, which are an input."""
 
 
 def score_asset(
     scored: ScoredModel,
     name: str,
-    recipe: Sequence[str],
+    fields: Sequence[str],
     inputs: Sequence[str] = (),
     outside: Callable[[Recipe], Mapping[str, Any]] = lambda recipe: {},
     programs: Sequence[str] = (),
 ) -> Callable[[Callable[[Build], Report]], ArtifactAsset]:
-    """Declare a score of a model; `recipe`, `inputs` and `outside` are what it depends on besides what every score does."""
+    """Declare a score of a model; `fields`, `inputs` and `outside` are what it depends on besides what every score does."""
     return artifact(
         key=f"{scored.name}/{name}",
         group=GROUP,
         kinds={"huggingface", "parquet"},
         inputs=[*scored.inputs, *inputs],
-        recipe=[*recipe, FORMAT, *STATISTICS],
-        outside=lambda recipe: {**outside(recipe), **scored.identity(recipe)},
+        recipe=[*fields, FORMAT, *STATISTICS],
+        outside=lambda recipe: {**outside(recipe), **calculation(scored, recipe, ENGINE in fields), **scored.identity(recipe)},
         programs=programs,
         trains=True,
     )
@@ -90,7 +99,7 @@ def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
     @score_asset(
         scored,
         "bfcl_scores",
-        recipe=["evaluation.bfcl", ENGINE],
+        fields=["evaluation.bfcl", ENGINE],
         outside=lambda recipe: {"bfcl_checker": environment_fingerprint()},
         programs=[DRIVER],
     )
@@ -114,7 +123,13 @@ def bfcl_scores(scored: ScoredModel) -> ArtifactAsset:
 def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that lets a model act in AgentBench's environments."""
 
-    @score_asset(scored, "agentbench_scores", recipe=[*AGENTBENCH_RULES, ENGINE], outside=environments)
+    @score_asset(
+        scored,
+        "agentbench_scores",
+        fields=[*AGENTBENCH_RULES, ENGINE],
+        outside=environments,
+        programs=ENVIRONMENT_PROGRAMS,
+    )
     def scores(build: Build) -> Report:
         """AgentBench (paper section 7): an agent in environments such as a database, by the protocol of v0.2.
 
@@ -139,7 +154,7 @@ def agentbench_scores(scored: ScoredModel) -> ArtifactAsset:
 def mmlu_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that asks a model multiple-choice questions."""
 
-    @score_asset(scored, "mmlu_scores", recipe=["evaluation.mmlu"])
+    @score_asset(scored, "mmlu_scores", fields=["evaluation.mmlu.num_shots"], outside=question_judge)
     def scores(build: Build) -> Report:
         """MMLU (paper section 7): multiple-choice questions of 57 subjects through lm-eval.
 
@@ -160,7 +175,13 @@ def mmlu_scores(scored: ScoredModel) -> ArtifactAsset:
 def general_scores(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that checks what a model can do besides being an agent."""
 
-    @score_asset(scored, "general_scores", recipe=["evaluation.gsm8k", "evaluation.human_eval", ENGINE])
+    @score_asset(
+        scored,
+        "general_scores",
+        fields=[*GENERAL_RULES, ENGINE],
+        outside=program_judge,
+        programs=[SANDBOX],
+    )
     def scores(build: Build) -> Report:
         """Arithmetic and programming: GSM8K through lm-eval, HumanEval in a sandbox.
 
@@ -184,7 +205,7 @@ def general_scores(scored: ScoredModel) -> ArtifactAsset:
 def benchmark_loss(scored: ScoredModel) -> ArtifactAsset:
     """Return the asset that measures a model's loss on reference answers and held-out documents."""
 
-    @score_asset(scored, "benchmark_loss", recipe=["evaluation.benchmark_loss"], inputs=["tokenized_seed"])
+    @score_asset(scored, "benchmark_loss", fields=["evaluation.benchmark_loss"], inputs=["tokenized_seed"])
     def loss(build: Build) -> Report:
         """Bits per byte of every benchmark's reference answers, and of held-out agent, code and text documents."""
         from hephaestus_dag.evaluation.benchmark_loss import evaluate_benchmark_loss
@@ -269,17 +290,6 @@ def statistics_of(build: Build) -> dict[str, Any]:
     """Return the settings behind each interval."""
     config = build.recipe.evaluation
     return {"confidence": config.confidence, "num_samples": config.bootstrap_samples}
-
-
-def environments(recipe: Recipe) -> dict[str, Any]:
-    """Return of each environment that is asked for what it lacks, since what installs that changes the scores, or its rules."""
-    from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
-
-    config, server = recipe.evaluation.agentbench, DatabaseServer(**recipe.execution.database.model_dump())
-    if config.data is None:
-        return {"environments": {}}
-    tasks = agentbench_tasks(config, server.address)
-    return {"environments": {name: tasks[name].missing() or dict(tasks[name].identity()) for name in config.tasks}}
 
 
 def score_report(*summaries: dict[str, Any]) -> Report:

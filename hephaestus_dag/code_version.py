@@ -45,10 +45,11 @@ def function_version(function: Callable[..., Any], programs: tuple[str, ...] = (
 def _with_helpers(function: Callable[..., Any]) -> list[Callable[..., Any]]:
     """Return a function and the functions of its own package that it names, reached one from another."""
     package = function.__module__.split(".")[0]
-    found = [function]
+    found = [inspect.unwrap(function)]
     for current in found:
         for name in sorted(_function(current).names):
-            value = current.__globals__.get(name)
+            # Of a context manager, for example, the code is that of contextlib's wrapper.
+            value = inspect.unwrap(current.__globals__.get(name))  # pyright: ignore[reportArgumentType]
             if inspect.isfunction(value) and value.__module__.split(".")[0] == package and value not in found:
                 found.append(value)
     return found

@@ -9,7 +9,7 @@ from hephaestus_dag.variants import Checkpoint, Variants
 
 SCORES = ("bfcl_scores", "agentbench_scores", "mmlu_scores", "general_scores", "benchmark_loss")
 """What is measured of each model; the general scores only where the recipe names their items."""
-DECISIVE = {"model", "endpoint", "prompt_format", "temperature"}
+DECISIVE = {"model", "endpoint", "prompt_format", "temperature", "limit_field"}
 """What decides the replies of a model behind an endpoint."""
 
 

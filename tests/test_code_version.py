@@ -1,4 +1,8 @@
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +29,10 @@ def asset(build):
     return keep(build)
 
 
-def version(*programs: str) -> str:
+def version(*programs: str, function: Callable[..., Any] = asset) -> str:
     for read in (code_version._module, code_version._path):
         read.cache_clear()
-    return code_version.function_version(asset, programs)
+    return code_version.function_version(function, programs)
 
 
 def test_version_follows_imports_and_ignores_layout(package: Path) -> None:
@@ -49,6 +53,30 @@ def test_programs_that_are_run_by_name_count_too(package: Path) -> None:
     assert version("hephaestus_dag.other") != before
     with pytest.raises(ModuleNotFoundError, match="missing"):
         version("hephaestus_dag.missing")
+
+
+@contextmanager
+def opened(build):
+    from hephaestus_dag.filters import keep  # pyright: ignore[reportMissingImports]
+
+    yield keep(build)
+
+
+@cache
+def remembered(build):
+    with opened(build) as one:
+        return one
+
+
+def follower(build):
+    return remembered(build)
+
+
+@pytest.mark.parametrize("function", [opened, remembered, follower])
+def test_the_code_behind_a_decorator_counts(package: Path, function: Callable[..., Any]) -> None:
+    before = version(function=function)
+    (package / "deep" / "words.py").write_text("LIMIT = 4\n")
+    assert version(function=function) != before
 
 
 ALIKE = [

@@ -1,11 +1,13 @@
 """A model whose answers outlive the run: what it has answered once, nobody generates again.
 
 Each answer goes into a journal as soon as it is there. A run that was killed goes on where it was, and one with other scoring
-code reads the answers of earlier runs without loading the model. A failure that may pass is not kept, so it is asked again.
+code reads the answers of earlier runs without loading the model. A failure that may pass is not kept, so it is asked again;
+many of them are no result, and the run that met them fails.
 """
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ from typing import Any, Self
 from hephaestus_dag.evaluation.model import Likelihood, Prompt, Reply
 from hephaestus_dag.evaluation.streaming import StreamingModel
 from hephaestus_dag.journal import Journal, identity_hash, open_journal, read_answers
+
+MOST_PASSING = 0.01
+"""Share of questions without an answer, for reasons that may pass, that a result may have."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,9 @@ class Answer:
 class RecordedModel(StreamingModel):
     """A model with a journal, open and locked between ``with`` and its end.
 
+    The end raises RuntimeError when more than `MOST_PASSING` of the questions failed in a way that may pass: what was made of
+    the answers would count them as wrong. Fewer are logged as a warning, and counted in ``failed``.
+
     ``load`` is called when the first answer is missing, and must return the model that ``identity`` describes. ``earlier`` are
     journals of other runs; what is taken from them is copied into this one.
     """
@@ -40,6 +49,8 @@ class RecordedModel(StreamingModel):
         """Questions that the model has answered for this object."""
         self.recorded = 0
         """Questions whose answer was found in a journal."""
+        self._passing: dict[str, str] = {}
+        """Questions that failed in a way that may pass, with the reason."""
         self._load, self._identity, self._path, self._earlier = load, identity, journal, earlier
         self._model: StreamingModel | None = None
         self._journal: Journal[Answer] | None = None
@@ -58,6 +69,17 @@ class RecordedModel(StreamingModel):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._journal = None
         self._stack.close()
+        if kind is None and self._passing:
+            last = next(reversed(self._passing.values()))
+            told = f"{self.failed:,} of {self.asked + self.recorded:,} questions got no answer, the last for: {last}"
+            if self.failed > MOST_PASSING * (self.asked + self.recorded):
+                raise RuntimeError(f"{told}. The other answers are kept: mend that and run again, which asks only these")
+            logger.warning("%s; they count as wrong", told)
+
+    @property
+    def failed(self) -> int:
+        """Questions without an answer so far, for reasons that may pass."""
+        return len(self._passing)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -113,7 +135,10 @@ class RecordedModel(StreamingModel):
                 missing.append(name)
         for place, answer in ask([numbers[name][0] for name in missing]) if missing else ():
             self.asked += 1
-            if not (answer.reply and answer.reply.may_pass):
+            if answer.reply and answer.reply.may_pass:
+                self._passing[missing[place]] = answer.reply.failure
+            else:
+                self._passing.pop(missing[place], None)
                 self._journal.append(missing[place], answer)
             yield from ((number, answer) for number in numbers[missing[place]])
 

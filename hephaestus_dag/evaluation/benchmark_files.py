@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hephaestus_dag.config import Config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """Relative locations start here."""
+CheckoutPath = Annotated[Path, AfterValidator(lambda path: CHECKOUT / path)]
+"""A path of a recipe; a relative one starts at `CHECKOUT`, wherever the program runs."""
 
 Record = dict[str, Any]
 

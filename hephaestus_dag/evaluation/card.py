@@ -1,32 +1,44 @@
 """The measured part of a model card: what a checkpoint scored, with intervals, and how far that can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hephaestus_dag.evaluation.overlap import items_seen
 from hephaestus_dag.evaluation.report.cells import number, without
 from hephaestus_dag.evaluation.report.compare import decimals, signed
+from hephaestus_dag.evaluation.report.published import NAMES
 from hephaestus_dag.evaluation.scores import Scores, read_scores
 
 HEADING = "## Measured"
 
 
-def card_with_scores(card: str, folders: Sequence[Path], overlap: Path | None = None, num_samples: int = 2_000) -> str:
+def card_with_scores(
+    card: str,
+    folders: Sequence[Path],
+    overlap: Path | None = None,
+    num_samples: int = 2_000,
+    not_run: Mapping[str, str] | None = None,
+) -> str:
     """Return a model card (README.md) with a section of measured scores at its end, in place of one that it may have.
 
-    ``folders`` are the checkpoint's score folders, ``overlap`` the folder of its training data's overlap with the items.
+    ``folders`` are the checkpoint's score folders, ``overlap`` the folder of its training data's overlap with the items,
+    ``not_run`` the benchmarks that have no folder (see `Entrant`).
     """
     begin = card.partition(f"\n{HEADING}\n")[0].rstrip()
-    return f"{begin}\n\n{measured(folders, overlap, num_samples)}\n"
+    return f"{begin}\n\n{measured(folders, overlap, num_samples, not_run)}\n"
 
 
-def measured(folders: Sequence[Path], overlap: Path | None = None, num_samples: int = 2_000) -> str:
+def measured(
+    folders: Sequence[Path], overlap: Path | None = None, num_samples: int = 2_000, not_run: Mapping[str, str] | None = None
+) -> str:
     """Return the section: a table of scores, on all and on clean items, what did not run, and what is not known."""
     read = [read_scores(folder) for folder in folders]
     seen = items_seen(overlap) if overlap else None
     rows = [row for scores in read for row in _rows(scores, seen, num_samples)]
     head = ["| benchmark | score | all items | clean items |", "|---|---|---|---|"]
-    not_run = [f"- {part}: not run ({reason})" for scores in read for part, reason in scores.summary["not_run"].items()]
+    missing = [each for scores in read for each in scores.summary["not_run"].items()]
+    missing += [(NAMES.get(key, key), reason) for key, reason in (not_run or {}).items()]
+    left_out = [f"- {part}: not run ({reason})" for part, reason in missing]
     levels = sorted({scores.summary["confidence"] for scores in read})
     cover = ", ".join(f"{100 * level:g} %" for level in levels)
     trust = [
@@ -39,7 +51,7 @@ def measured(folders: Sequence[Path], overlap: Path | None = None, num_samples: 
         "What the backbone was pre-trained on elsewhere is not known, and can hold any of the items.",
     ]
     return "\n".join(
-        [HEADING, "", *([*head, *rows, ""] if rows else []), *([*not_run, ""] if not_run else []), " ".join(trust)]
+        [HEADING, "", *([*head, *rows, ""] if rows else []), *([*left_out, ""] if left_out else []), " ".join(trust)]
     )
 
 
@@ -63,4 +75,5 @@ def _clean(entry: dict | None, digits: int | None) -> str:
     if "score" not in entry:
         return entry["reason"]
     change = signed((100 if digits is None else 1) * entry["change"], 1 if digits is None else digits)
-    return f"{number(entry['score'], digits)} ({change}) n={entry['n']} {without(entry)}".rstrip()
+    of_all = f" from {number(entry['all']['score'], digits)}" if "all" in entry else ""
+    return f"{number(entry['score'], digits)} ({change}{of_all}) n={entry['n']} {without(entry)}".rstrip()

@@ -7,7 +7,7 @@ come from a completion that repeats its prompt with log-probabilities (``echo`` 
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from hephaestus_dag.chat_server import ChatServer, Request, count_tokens, read_c
 from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
 from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
 from hephaestus_dag.evaluation.model import CannotScoreError, Likelihood, Prompt, Reply
-from hephaestus_dag.evaluation.prompts import STOPS, cut, examples_sha, render_transcript
+from hephaestus_dag.evaluation.prompts import STOPS, ChatMessage, cut, examples_sha, render_transcript
 from hephaestus_dag.evaluation.streaming import StreamingModel
 from hephaestus_dag.language_model import Reply as Answer
 from hephaestus_dag.language_model import Tokens
@@ -25,6 +25,10 @@ MOST_STOPS = 4
 FAILURES_IN_A_ROW = 20
 WILL_NOT_PASS = ("HTTP 400", "HTTP 413", "HTTP 422")
 """How answers begin that the same request would get again: it is too long, or the server does not know some field of it."""
+UNKNOWN_FIELD = ("HTTP 400", "HTTP 422")
+"""Those of them that may be about a field which every request has."""
+SHORT = "Yes or no?"
+"""What a server is asked to see whether it refuses everything."""
 
 
 class CeilingError(RuntimeError):
@@ -41,6 +45,7 @@ class EchoedAnswer(Answer):
 
 class EndpointModel(StreamingModel):
     """A model of a server. ``source`` says which it is, where its name and address do not: a checkpoint served for a while.
+    ``render`` writes conversations as text here, where the server's own chat template shall not; only vLLM knows such requests.
 
     Every stream raises CeilingError before the request that could pass a ceiling, PermissionError or LookupError when the
     server refuses the key or does not know the model, and RuntimeError when many requests in a row fail; what was answered
@@ -48,22 +53,27 @@ class EndpointModel(StreamingModel):
     """
 
     def __init__(
-        self, config: EndpointConfig, source: Mapping[str, Any] | None = None, examples: Sequence[Conversation] = QUESTIONS
+        self,
+        config: EndpointConfig,
+        source: Mapping[str, Any] | None = None,
+        examples: Sequence[Conversation] = QUESTIONS,
+        render: Callable[[Sequence[ChatMessage]], str] | None = None,
     ) -> None:
-        self.config, self.examples = config, examples
+        self.config, self.examples, self.render = config, examples, render
         self.spent = Tokens()
         """Read and written so far, as the server counts."""
         self._estimated = 1
         """Tokens that the answered requests were thought to read."""
         self._server = ChatServer(config)
         who = dict(source) if source is not None else {"model": config.model, "endpoint": config.endpoint}
-        self._identity = {"served": who, "prompt_format": config.prompt_format, "temperature": config.temperature}
+        settings = config.model_dump(include={"prompt_format", "temperature", "limit_field"})
+        self._identity = {"served": who, **settings}
         if config.prompt_format == "few_shot":
             self._identity["examples"] = examples_sha(examples)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The model, its server, the prompt format and the temperature."""
+        """The model, its server, the prompt format, the temperature and the field with the longest reply."""
         return self._identity
 
     @property
@@ -74,11 +84,21 @@ class EndpointModel(StreamingModel):
     def replies(
         self, prompts: Sequence[Prompt], max_new_tokens: int, max_prompt_tokens: int | None = None, stop: Sequence[str] = ()
     ) -> Iterator[tuple[int, Reply]]:
-        """Yield (number of the prompt, reply) as the replies arrive."""
+        """Yield (number of the prompt, reply) as the replies arrive.
+
+        A refusal may pass as long as the server refuses whatever it is asked: then it is about the settings, not the prompt.
+        """
         stops = (*stop, *(STOPS if self.config.prompt_format == "few_shot" else ()))
         settings = {self.config.limit_field: max_new_tokens, **({"stop": list(stops[:MOST_STOPS])} if stops else {})}
         requests = [self._request(prompt, settings) for prompt in prompts]
+        works: bool | None = None
         for number, answer, seconds in self._answers(requests, max_new_tokens):
+            if answer.status == "ok":
+                works = True
+            elif works is None and answer.text.startswith(UNKNOWN_FIELD):
+                short = SHORT if isinstance(prompts[number], str) else [{"role": "user", "content": SHORT}]
+                works = self._ask(self._request(short, settings)).status == "ok"
+            may_pass = _may_pass(answer) or (answer.status == "error" and not works and answer.text.startswith(UNKNOWN_FIELD))
             failure = "" if answer.status == "ok" else f"{answer.status}: {answer.text}"
             yield (
                 number,
@@ -88,7 +108,7 @@ class EndpointModel(StreamingModel):
                     num_new_tokens=answer.tokens.written,
                     seconds=seconds,
                     failure=failure,
-                    may_pass=answer.status == "error" and not answer.text.startswith(WILL_NOT_PASS),
+                    may_pass=may_pass,
                 ),
             )
 
@@ -97,15 +117,24 @@ class EndpointModel(StreamingModel):
     ) -> Iterator[tuple[int, Likelihood]]:
         """Yield (number of the pair, log-likelihood). The target's tokens are those that begin behind the prompt.
 
-        Raises CannotScoreError with the reason when the server gives no log-probabilities of a prompt.
+        A pair that the server refuses, where it does not refuse all, has none: it is too long. Raises CannotScoreError with the
+        reason when the server gives no log-probabilities of a prompt, and RuntimeError after the others when some request
+        failed in a way that may pass.
         """
         texts = [self._text(prompt) for prompt, _ in pairs]
-        requests = [
-            Request("/completions", {**self._settings(), "prompt": text + target, **ECHO}, read_echo)
-            for text, (_, target) in zip(texts, pairs, strict=True)
-        ]
+        requests = [self._echo(text + target) for text, (_, target) in zip(texts, pairs, strict=True)]
+        works, passing = False, ""
         try:
             for number, answer, _ in self._answers(requests, 1):
+                refused = answer.status in ("error", "refused") and not _may_pass(answer)
+                short = self._ask(self._echo(SHORT)) if refused and not works else answer
+                works = works or isinstance(short, EchoedAnswer)
+                if _may_pass(short):
+                    passing = short.text
+                    continue
+                if refused and works:
+                    yield number, Likelihood(None, 0)
+                    continue
                 if not isinstance(answer, EchoedAnswer):
                     raise CannotScoreError(f"{self.config.model} gives no log-probabilities of a prompt: {answer.text}")
                 start, end = len(texts[number]), len(texts[number]) + len(pairs[number][1])
@@ -114,6 +143,20 @@ class EndpointModel(StreamingModel):
                 yield number, Likelihood(sum(known) if len(known) == len(nats) else None, len(nats))
         except LookupError as error:
             raise CannotScoreError(f"{self.config.model} gives no log-probabilities of a prompt: {error}") from None
+        if passing:
+            raise RuntimeError(
+                f"{self.config.model}: some requests for log-probabilities failed, the last with {passing}. What was answered "
+                "is kept: see that the server is up, and run again"
+            )
+
+    def _echo(self, text: str) -> Request:
+        return Request("/completions", {**self._settings(), "prompt": text, **ECHO}, read_echo)
+
+    def _ask(self, request: Request) -> Answer:
+        """Return the answer to one request more."""
+        ((_, answer),) = self._server.answers([request])
+        self.spent += answer.tokens
+        return answer
 
     def _text(self, prompt: Prompt) -> str:
         """Return the text whose continuation is scored."""
@@ -134,6 +177,10 @@ class EndpointModel(StreamingModel):
         body = {**self._settings(), **settings}
         if isinstance(prompt, str) or self.config.prompt_format == "few_shot":
             path, body["prompt"] = "/completions", self._text(prompt)
+        elif self.render:
+            # A template writes the start marker itself, which the server would write once more.
+            path = "/completions"
+            body |= {"prompt": self.render(prompt), "add_special_tokens": False}
         else:
             path, body["messages"] = "/chat/completions", list(prompt)
         return Request(path, body, lambda answer: read_completion(answer, words(body)))
@@ -188,6 +235,10 @@ class EndpointModel(StreamingModel):
         if self.config.input_price is None or self.config.output_price is None:
             return None
         return (tokens.read * self.config.input_price + tokens.written * self.config.output_price) / 1e6
+
+
+def _may_pass(answer: Answer) -> bool:
+    return answer.status == "error" and not answer.text.startswith(WILL_NOT_PASS)
 
 
 ECHO = {"max_tokens": 1, "echo": True, "logprobs": 1}

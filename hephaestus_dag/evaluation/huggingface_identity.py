@@ -4,12 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hephaestus_dag.code_version import function_version
 from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
 from hephaestus_dag.evaluation.prompts import PromptFormat, examples_sha, resolve_format
 from hephaestus_dag.models import folder_digest
 
 NumberFormat = Literal["auto", "float32", "bfloat16"]
 PromptChoice = PromptFormat | Literal["auto"]
+GENERATOR = "hephaestus_dag.evaluation.huggingface"
+
+
+def number_format(device: str) -> Literal["float32", "bfloat16"]:
+    """Return the numbers that a model calculates with on a device, unless told otherwise."""
+    return "float32" if device == "cpu" else "bfloat16"
 
 
 def huggingface_identity(
@@ -23,13 +30,15 @@ def huggingface_identity(
     """Return the identity that a ``HuggingFaceModel`` of the same arguments has.
 
     ``source`` says what the weights are, such as the fingerprint of the artifact; by default the hash of the folder's files.
+    ``code`` is the version of what generates: answers of other code are not taken for this model's.
     Raises ValueError when the prompt format is chat and the tokenizer has no template.
     """
     shown = resolve_format(prompt_format, model_folder)
     identity: dict[str, Any] = {
         "weights": dict(source) if source is not None else {"sha256": folder_digest(model_folder)},
         "prompt_format": shown,
-        "dtype": dtype if dtype != "auto" else "float32" if device == "cpu" else "bfloat16",
+        "dtype": dtype if dtype != "auto" else number_format(device),
+        "code": function_version(huggingface_identity, (GENERATOR,)),
     }
     if shown == "few_shot":
         identity["examples"] = examples_sha(examples)

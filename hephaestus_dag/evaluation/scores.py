@@ -10,7 +10,7 @@ between 0 and 1). A group's score is a weighted sum of category scores.
 import json
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,8 @@ MOST_WITHOUT = 0.1
 """Share of a group's weight that categories without a clean item may have, before the group has no clean score."""
 _TOP_REASONS = 5
 _FAILURE = re.compile(
-    r"time[sd]?[ -]?(limit|out)|too long|no reply|not answer|does not fit|refused|failed|failure|stopped|crash|killed|memory",
+    r"^(error|invalid): |time[sd]?[ -]?(limit|out)|too long|no reply|not answer|prompt does not fit"
+    r"|refused|failed|failure|stopped|crash|killed|memory",
     re.IGNORECASE,
 )
 
@@ -84,8 +85,10 @@ class Scores:
 
         ``overlapping`` are names as `item_name` gives them. Each entry has ``score``, ``low``, ``high`` and ``n`` (items
         left), ``overlapping`` (items left out) and ``change`` (this score minus that on all items). Where categories have no
-        item left, the others are scaled up to the weight of all, on both sides of ``change``; ``without`` names them and
-        ``without_weight`` is their share of the weight. Above `MOST_WITHOUT` there is only ``overlapping`` and ``reason``.
+        item left, the others of their part (what stands before the last slash, such as ``DB``) are scaled up to its weight, on
+        both sides of ``change``; ``without`` names them, ``without_weight`` is their share of the weight, and ``all`` has the
+        score, interval and number of all items of the others. Above `MOST_WITHOUT`, and where a whole part has no item left,
+        there is only ``overlapping`` and ``reason``.
         """
         names = (item_name(self.summary["key"], item) for item in self.rows["item_id"].to_pylist())
         left_out = np.array([name in overlapping for name in names], np.bool_)
@@ -97,10 +100,14 @@ class Scores:
         shares = {
             name: sum(weights[each] for each in without[name]) / sum(weights.values()) for name, weights in groups.items()
         }
-        scaled = {
-            name: {each: weight / (1 - shares[name]) for each, weight in weights.items() if each in with_items}
+        lost = {
+            name: sorted({_part(each) for each in weights} - {_part(each) for each in weights if each in with_items})
             for name, weights in groups.items()
-            if shares[name] <= MOST_WITHOUT
+        }
+        scaled = {
+            name: _scaled(weights, with_items)
+            for name, weights in groups.items()
+            if shares[name] <= MOST_WITHOUT and not lost[name]
         }
         found = self._entries(kept, scaled, num_samples)
         full = self._entries(self.rows, {name: weights for name, weights in scaled.items() if without[name]}, num_samples)
@@ -108,12 +115,13 @@ class Scores:
         for name, weights in groups.items():
             clean[name] = {"overlapping": sum(dirty[category] for category in weights)}
             if name not in found:
-                clean[name]["reason"] = f"no item of {', '.join(without[name])} is without overlap"
+                where = ", ".join(lost[name] if any(lost[name]) else without[name])
+                clean[name]["reason"] = f"no item of {where} is without overlap"
                 continue
             of_all = full[name] if without[name] else self.summary["groups"][name]
             clean[name] |= found[name] | {"change": round(found[name]["score"] - of_all["score"], 6)}
             if without[name]:
-                clean[name] |= {"without": without[name], "without_weight": round(shares[name], 6)}
+                clean[name] |= {"without": without[name], "without_weight": round(shares[name], 6), "all": of_all}
         return clean
 
     def _entries(self, rows: pa.Table, groups: Mapping[str, dict[str, float]], num_samples: int) -> dict[str, dict[str, Any]]:
@@ -125,6 +133,20 @@ class Scores:
 def item_name(key: str, item_id: str) -> str:
     """Return the name that an item has among all benchmarks: ``<benchmark>/<id>``."""
     return item_id if "/" in item_id else f"{key}/{item_id}"
+
+
+def _part(category: str) -> str:
+    """Return what a category is a kind of, such as a task of AgentBench; empty where it stands alone."""
+    return category.rpartition("/")[0]
+
+
+def _scaled(weights: Mapping[str, float], kept: Collection[str]) -> dict[str, float]:
+    """Return the weights of the categories that are kept, scaled so that each part keeps its weight."""
+    before, after = defaultdict[str, float](float), defaultdict[str, float](float)
+    for category, weight in weights.items():
+        before[_part(category)] += weight
+        after[_part(category)] += weight * (category in kept)
+    return {each: weight * before[_part(each)] / after[_part(each)] for each, weight in weights.items() if each in kept}
 
 
 def category_columns(
@@ -198,8 +220,11 @@ def reason_kind(reason: str) -> str:
 
 
 def is_failure(reason: str) -> bool:
-    """Say whether a reason tells that there was no verdict on an answer: a time-out, a failure, a prompt that did not fit."""
-    return bool(_FAILURE.search(reason))
+    """Say whether a reason tells that there was no verdict on an answer: a time-out, a failure, a prompt that did not fit.
+
+    What it quotes says nothing.
+    """
+    return bool(_FAILURE.search(reason_kind(reason)))
 
 
 def _check(rows: pa.Table, benchmark: Benchmark) -> None:

@@ -6,17 +6,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hephaestus_dag.code_version import function_version
 from hephaestus_dag.evaluation.endpoint import EndpointModel
 from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
 from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
 from hephaestus_dag.evaluation.huggingface_identity import PromptChoice, huggingface_identity
+from hephaestus_dag.evaluation.installed import release
+from hephaestus_dag.evaluation.prompts import ChatMessage, render_chat
 
 NAME = "model"
+GREEDY = ("--generation-config", "vllm")
+"""Replies are greedy: vLLM would take over a penalty and the like from the model folder's generation_config.json."""
 TAIL = 20
 """Lines of the server's log that an error shows."""
 STOP_SECONDS = 20.0
@@ -31,6 +37,12 @@ def missing_vllm() -> str:
         "vLLM is not installed: pip install vllm, in an environment of its own (its pins clash with this project's) whose bin "
         "folder is on PATH; or evaluate with huggingface, which needs nothing more"
     )
+
+
+def vllm_release() -> str:
+    """Return vLLM's version in the environment of its program; empty where it is not found."""
+    program = shutil.which("vllm")
+    return release("vllm", Path(program).resolve().parent.parent) if program else ""
 
 
 def vllm_identity(
@@ -67,20 +79,34 @@ def vllm_model(
     served = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
     port = _free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME]
-    command = ["vllm", "serve", str(model_folder), *where, "--dtype", served["dtype"], *arguments]
+    command = ["vllm", "serve", str(model_folder), *where, "--dtype", served["dtype"], *GREEDY, *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # A process group of its own, so that its workers end with it.
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             _wait_until_healthy(server, port, log, start_seconds)
-            yield _client(served, port, examples, arguments, concurrency)
+            yield _client(served, port, examples, arguments, concurrency, _renderer(model_folder, served))
         finally:
             _stop(server)
 
 
+def _renderer(model_folder: Path, served: Mapping[str, Any]) -> Callable[[Sequence[ChatMessage]], str] | None:
+    """Return what writes a conversation as it was written in training: with folded roles, on a fixed day."""
+    if served["prompt_format"] != "chat":
+        return None
+    from transformers import AutoTokenizer
+
+    return partial(render_chat, AutoTokenizer.from_pretrained(model_folder, local_files_only=True))
+
+
 def _client(
-    served: Mapping[str, Any], port: int, examples: Sequence[Conversation], arguments: Sequence[str], concurrency: int = 1
+    served: Mapping[str, Any],
+    port: int,
+    examples: Sequence[Conversation],
+    arguments: Sequence[str],
+    concurrency: int = 1,
+    render: Callable[[Sequence[ChatMessage]], str] | None = None,
 ) -> EndpointModel:
     config = EndpointConfig(
         model=NAME,
@@ -88,7 +114,8 @@ def _client(
         prompt_format=served["prompt_format"],
         concurrency=concurrency,
     )
-    return EndpointModel(config, {**served, "engine": "vllm", "arguments": list(arguments)}, examples)
+    engine = {"engine": "vllm", "release": vllm_release(), "code": function_version(vllm_model, (__name__,))}
+    return EndpointModel(config, {**served, **engine, "arguments": [*GREEDY, *arguments]}, examples, render)
 
 
 def _free_port() -> int:

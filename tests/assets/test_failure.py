@@ -13,7 +13,7 @@ from assets.artifact import Build, Lineage, artifact
 from assets.page import to_dagster
 from hephaestus_dag import definitions
 from hephaestus_dag.artifacts import Report
-from hephaestus_dag.failures import VARIABLE, failure_message
+from hephaestus_dag.failures import VARIABLE, failure_message, send
 from hephaestus_dag.recipe_file import load_recipe
 from resources.compute import LocalPool
 from resources.database import DatabaseServer
@@ -113,6 +113,13 @@ def test_a_run_that_is_tried_again_is_not_told_of_yet(tmp_path: Path, received: 
 def test_nobody_is_told_where_no_address_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert Failed(str(tmp_path)).look() is None
+
+
+@pytest.mark.parametrize("address", ["chat.example/hook", "http://chat.example:x/hook", "http://"])
+def test_a_wrong_address_is_told_in_words(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv(VARIABLE, address)
+    with pytest.raises(OSError, match=r"HEPHAESTUS_ALERT_URL is no web address|no host"):
+        send("hello")
 
 
 def test_the_output_of_the_steps_is_named_where_dagster_keeps_it(tmp_path: Path) -> None:

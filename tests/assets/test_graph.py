@@ -260,7 +260,7 @@ def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
         ("execution__max_concurrent", 7),
         ("execution__workers", 7),
         ("execution__threads", 7),
-        ("execution__launcher", {"num_processes": 2, "num_gpus": 2, "threads": 7}),
+        ("execution__launcher", {"num_processes": 2, "threads": 7}),
         ("execution__weekly_retrieval", "0 4 * * 2"),
         ("execution__retrieval_freshness", {"warn": 1, "fail": 2}),
         ("scaling_law__threads", 7),

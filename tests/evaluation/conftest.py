@@ -27,7 +27,10 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program of that name on PATH; returns a model folder."""
+    """A program of that name on PATH; returns a model folder whose chat template writes the last message and the year."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
     program = tmp_path / "bin" / "vllm"
     program.parent.mkdir()
     server = Path(__file__).with_name("model_server.py")
@@ -37,7 +40,9 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="?").save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[-1]['content'] }} in {{ strftime_now('%Y') }}")
     return folder
 
 

@@ -27,6 +27,8 @@ class ModelHandler(LoopbackHandler):
         times = server.note(prompt, self.told(request))
         if prompt == "down" or (prompt == "down once" and times == 1):
             return self.reply(503, {"error": "down"})
+        if server.unknown_field in request:
+            return self.reply(400, {"error": "unsupported parameter"})
         if prompt == "too long":
             return self.reply(400, {"error": "maximum context length"})
         if self.path == "/v1/chat/completions":
@@ -49,6 +51,7 @@ class ModelServer(LoopbackServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(ModelHandler, port)
         self.completes = self.echoes = True
+        self.unknown_field = ""
 
 
 @contextmanager

@@ -20,11 +20,12 @@ from hephaestus_dag.evaluation.agentbench.items import (
 from hephaestus_dag.evaluation.agentbench.mariadb import ServerEngine
 from hephaestus_dag.evaluation.agentbench.overall import TASKS, overall_name, overall_score
 from hephaestus_dag.evaluation.agentbench.play import play, segments, window
-from hephaestus_dag.evaluation.agentbench.score import evaluate_agentbench
+from hephaestus_dag.evaluation.agentbench.score import NO_DATA, evaluate_agentbench
 from hephaestus_dag.evaluation.agentbench.server import ServerAddress
 from hephaestus_dag.evaluation.agentbench.sqlite import SQLiteEngine
 from hephaestus_dag.evaluation.agentbench.task import Outcome, TaskItem, TaskLostError
 from hephaestus_dag.evaluation.agentbench.tasks import agentbench_tasks
+from hephaestus_dag.evaluation.benchmark_files import CHECKOUT
 from hephaestus_dag.evaluation.config import BenchmarkLossConfig
 from hephaestus_dag.evaluation.model import Prompt, Reply
 from tests.evaluation.agentbench_cases import ANSWER, Scripted, write_data
@@ -90,7 +91,7 @@ def test_replies_are_read_as_upstream_reads_them(config: AgentBenchConfig):
     query = operation("SELECT Name\nFROM `Best Scores`\nWHERE `Points (%)` = '7'")
     assert result(query, 'Action: Answer\nFinal Answer: ["Bob"]') == (
         ["[('Bob',)]", None],
-        Outcome(0.0, """answered ["Bob"], expected ['Ann']"""),
+        Outcome(0.0, """answered '["Bob"]', expected ['Ann']"""),
     )
     assert result("I give up.")[1].reason == "invalid format: neither an operation nor a final answer"
     assert result("Action: Operation\nSELECT 1")[1].reason == "invalid format: an operation without a SQL block"
@@ -260,7 +261,7 @@ def test_missing_and_broken_data_name_the_remedy(config: AgentBenchConfig, tmp_p
     with pytest.raises(ValueError, match=r"standard\.jsonl, line 1.*label"):
         export(config, tmp_path)
     (config.data / "dbbench/standard.jsonl").unlink()
-    with pytest.raises(FileNotFoundError, match="git clone"):
+    with pytest.raises(FileNotFoundError, match=r"git clone --branch v0\.2 "):
         export(config, tmp_path)
 
 
@@ -269,8 +270,16 @@ def test_a_task_that_cannot_run_says_why(config: AgentBenchConfig, tmp_path: Pat
     task = DatabaseTask(SQLiteEngine(1))
     monkeypatch.setattr(task, "missing", lambda: "install a server")
     summary = evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
-    assert summary["not_run"]["AgentBench DB"] == "not run: install a server"
+    assert summary["not_run"]["AgentBench DB"] == "install a server"
     assert summary["groups"] == {}
+    assert not any(reason.startswith("not run") for reason in summary["not_run"].values())
+
+
+def test_without_data_there_is_one_reason_for_all_tasks(config: AgentBenchConfig, tmp_path: Path):
+    export(config, tmp_path / "items")
+    nothing = config.model_copy(update={"data": None})
+    summary = evaluate_agentbench(Scripted(str), tmp_path / "items", nothing, tmp_path / "scores", {})
+    assert summary["not_run"] == {"AgentBench": NO_DATA}
 
 
 def test_a_task_that_is_set_up_but_does_not_run_stops_the_run(config: AgentBenchConfig, tmp_path: Path):
@@ -279,6 +288,43 @@ def test_a_task_that_is_set_up_but_does_not_run_stops_the_run(config: AgentBench
     with pytest.raises(TaskLostError, match=r"DB is set up but does not run: .* take DB out of"):
         evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
     assert not (tmp_path / "scores").exists()
+
+
+def test_an_environment_that_starts_for_no_item_stops_the_run(
+    config: AgentBenchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    export(config, tmp_path / "items")
+    task = DatabaseTask(SQLiteEngine(1))
+    start = task.start
+
+    def fails(items: set[str]) -> None:
+        def starts(item: TaskItem) -> Any:
+            if item.item_id in items:
+                raise OSError("no room")
+            return start(item)
+
+        monkeypatch.setattr(task, "start", starts)
+
+    fails({f"db-test-{n}" for n in range(5)})
+    with pytest.raises(
+        TaskLostError, match="DB: none of 5 items could start, the first for: environment failed: OSError: no room"
+    ):
+        evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
+    assert not (tmp_path / "scores").exists()
+    fails({"db-test-0"})
+    summary = evaluate_agentbench(Scripted(str), tmp_path / "items", config, tmp_path / "scores", {"DB": task})
+    assert "1 of 5 items failed by their environment" in summary["note"]
+
+
+def test_relative_paths_start_at_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    config = AgentBenchConfig.model_validate(
+        {"data": "data", "os": {"root": "r"}, "kg": {"ontology": "o"}, "hh": {"python": "p", "games": "g", "prompts": "q"}}
+    )
+    paths = config.data, config.os.root, config.kg.ontology, config.hh.python, config.hh.games, config.hh.prompts
+    assert paths == tuple(CHECKOUT / name for name in ("data", "r", "o", "p", "g", "q"))
+    assert AgentBenchConfig(data=tmp_path).data == tmp_path
+    assert AgentBenchConfig().data is None
 
 
 def test_unknown_tasks_are_refused():

@@ -170,6 +170,16 @@ def test_an_address_that_does_not_answer_says_so():
     assert "correct its address" in reason
 
 
+def test_the_program_of_a_private_server_belongs_to_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.which", lambda name, **_: str(tmp_path / name))
+    programs = []
+    for release in ("10.11", "10.11.19"):
+        (tmp_path / "mariadbd").write_text(release)
+        programs.append(ServerEngine(1).identity()["program"])
+    assert programs[0] != programs[1]
+    assert "program" not in ServerEngine(1, ServerAddress()).identity()
+
+
 def test_without_programs_the_reason_names_the_packages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     assert "mariadb-server-core" in ServerEngine(1).unavailable() or "pymysql" in ServerEngine(1).unavailable()

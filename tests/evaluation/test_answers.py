@@ -116,13 +116,33 @@ def test_a_question_that_occurs_twice_is_answered_once(tmp_path: Path):
     assert seen[-1] == (3, 3)
 
 
-def test_failures_that_may_pass_are_asked_again(tmp_path: Path):
-    with recorded(tmp_path) as model:
-        down, up = model.generate(["down", "up"], 5)
-        assert down.failure
-        assert not up.failure
-        model.generate(["down", "up"], 5)
+def test_failures_that_may_pass_are_asked_again_and_are_no_result(tmp_path: Path):
+    model = recorded(tmp_path).__enter__()
+    down, up = model.generate(["down", "up"], 5)
+    assert down.failure
+    assert not up.failure
+    model.generate(["down", "up"], 5)
+    with pytest.raises(RuntimeError, match=r"1 of 4 questions got no answer, the last for: HTTP 503.*asks only these"):
+        model.__exit__(None, None, None)
     assert generated(tmp_path) == ["up", "down", "down"]
+
+
+def test_a_failure_that_passed_is_none(tmp_path: Path):
+    echo = Echo(tmp_path / "log")
+    with RecordedModel(lambda: echo, IDENTITY, tmp_path / "journal.jsonl") as model:
+        model.generate(["down"], 5)
+        assert model.failed == 1
+        echo.failing.clear()
+        model.generate(["down"], 5)
+    assert model.failed == 0
+
+
+def test_few_failures_are_told_and_count_as_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    echo = Echo(tmp_path / "log")
+    with RecordedModel(lambda: echo, IDENTITY, tmp_path / "journal.jsonl") as model:
+        model.generate(["down", *(f"item {n}" for n in range(99))], 5)
+    assert model.failed == 1
+    assert "1 of 100 questions got no answer" in caplog.text
 
 
 def test_a_model_of_another_identity_is_refused(tmp_path: Path):

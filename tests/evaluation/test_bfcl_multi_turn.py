@@ -10,6 +10,7 @@ import pytest
 from hephaestus_dag.evaluation.bfcl.checker import Checker
 from hephaestus_dag.evaluation.bfcl.config import MAX_STEPS_PER_TURN, BfclConfig
 from hephaestus_dag.evaluation.bfcl.conversations import Conversation, hold_conversations
+from hephaestus_dag.evaluation.bfcl.items import benchmark_functions, offered_signatures
 from hephaestus_dag.evaluation.bfcl.score import ItemReply, Verdict, score_replies
 from hephaestus_dag.evaluation.model import Reply
 
@@ -123,6 +124,16 @@ def test_held_back_functions_are_handed_over_in_the_official_words(items: dict[s
     assert handed["content"].endswith("I have updated some more functions you can choose from. What about now?")
     assert '"name": "sort"' not in turns[0][0]["content"]
     assert '"name": "diff"' in turns[0][0]["content"]
+
+
+def test_conversations_offer_functions_and_those_held_back(items: dict[str, dict[str, Any]], bfcl_items: Path):
+    offered = list(offered_signatures(bfcl_items))
+    assert {("bfcl/multi_turn_base_0", "mv(destination,source)"), ("bfcl/multi_turn_miss_func_0", "sort(file_name)")} <= {
+        *offered
+    }
+    assert {name for name, row in items.items() if row["category"] != "functions"} <= {n.partition("/")[2] for n, _ in offered}
+    conversations = {function.item_id.partition(" ")[0] for function in benchmark_functions(bfcl_items)}
+    assert not any("multi_turn" in name for name in conversations)
 
 
 def test_too_many_steps_end_the_conversation_and_fail_it(

@@ -7,10 +7,11 @@ from model_server import ModelServer, running_model_server
 from pydantic import ValidationError
 
 from hephaestus_dag.evaluation.answers import RecordedModel
-from hephaestus_dag.evaluation.endpoint import FAILURES_IN_A_ROW, CeilingError, EndpointModel
+from hephaestus_dag.evaluation.endpoint import FAILURES_IN_A_ROW, SHORT, CeilingError, EndpointModel
 from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
 from hephaestus_dag.evaluation.model import CannotScoreError
 from hephaestus_dag.evaluation.vllm_server import vllm_model
+from hephaestus_dag.scored_models import DECISIVE
 
 
 @pytest.fixture
@@ -26,6 +27,15 @@ def model(server: ModelServer, **settings) -> EndpointModel:
 
 def asks(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": text}] for text in texts]
+
+
+def test_conversations_that_are_rendered_here_get_no_second_start_marker(server: ModelServer):
+    config = EndpointConfig.model_validate({"model": "m", "endpoint": server.endpoint, "prompt_format": "chat"})
+    rendering = EndpointModel(config, render=lambda messages: f"<s>{messages[-1]['content']}")
+    assert [reply.text for reply in rendering.generate([*asks("hello"), "plain"], 7)] == ["<S>HELLO", "PLAIN"]
+    first, second = sorted(server.seen, key=lambda request: request["prompt"])
+    assert first["path"] == second["path"] == "/v1/completions"
+    assert (first["add_special_tokens"], "add_special_tokens" in second) == (False, False)
 
 
 def test_conversations_are_sent_whole_and_replies_cut(server: ModelServer, monkeypatch: pytest.MonkeyPatch):
@@ -71,9 +81,28 @@ def test_failures_say_whether_they_may_pass(server: ModelServer, tmp_path: Path)
     assert (long.failure[:15], long.may_pass) == ("error: HTTP 400", False)
     assert (once.text, once.failure) == ("DOWN ONCE", "")
     for _ in range(2):
-        with RecordedModel(lambda: asked, asked.identity, tmp_path / "journal.jsonl") as recorded:
+        with (
+            pytest.raises(RuntimeError, match="1 of 2 questions got no answer"),
+            RecordedModel(lambda: asked, asked.identity, tmp_path / "journal.jsonl") as recorded,
+        ):
             recorded.generate(asks("down", "too long"), 7)
-    assert server.asked == {"down": 6, "too long": 2, "down once": 2}
+    assert server.asked == {"down": 6, "too long": 2, "down once": 2, SHORT: 2}
+
+
+def test_refusals_of_a_wrong_limit_field_are_not_final(server: ModelServer, tmp_path: Path):
+    server.unknown_field = "max_tokens"
+    wrong, right = model(server), model(server, limit_field="max_completion_tokens")
+    assert wrong.identity != right.identity
+    assert right.identity.keys() - {"served"} <= DECISIVE
+    recorded = RecordedModel(lambda: wrong, wrong.identity, tmp_path / "journal.jsonl").__enter__()
+    assert [reply.may_pass for reply in recorded.generate(asks("a", "too long"), 7)] == [True, True]
+    with pytest.raises(RuntimeError, match="2 of 2 questions got no answer, the last for: error: HTTP 400"):
+        recorded.__exit__(None, None, None)
+    for asked, unknown in ((right, "max_tokens"), (wrong, "")):
+        server.unknown_field = unknown
+        with RecordedModel(lambda asked=asked: asked, asked.identity, tmp_path / "journal.jsonl") as recorded:
+            found = recorded.generate(asks("a", "too long"), 7)
+        assert (found[0].text, found[1].may_pass, recorded.asked) == ("A", False, 2)
 
 
 def test_a_server_that_is_gone_is_not_asked_about_everything(server: ModelServer):
@@ -117,6 +146,29 @@ def test_log_likelihoods_come_from_a_repeated_prompt(server: ModelServer):
     assert all(request["echo"] and request["logprobs"] == 1 for request in server.seen)
 
 
+def test_a_pair_that_is_too_long_costs_itself_alone(server: ModelServer):
+    for pairs in ([("too", " long"), ("one", " word")], [("too", " long")]):
+        found = model(server).loglikelihood(pairs)
+        assert [one.sum_logprob for one in found] == [None, -5.0][: len(pairs)]
+
+
+@pytest.mark.parametrize("first", [("one", " word"), ("too", " long")])
+def test_a_server_that_is_down_for_a_moment_is_not_one_without_log_probabilities(
+    server: ModelServer, tmp_path: Path, first: tuple[str, str]
+):
+    asked = model(server, concurrency=1)
+    with (
+        pytest.raises(
+            RuntimeError, match=r"^m: some requests for log-probabilities failed, the last with HTTP 503.* run again"
+        ),
+        RecordedModel(lambda: asked, asked.identity, tmp_path / "journal.jsonl") as recorded,
+    ):
+        recorded.loglikelihood([("do", "wn"), first, ("two", " words")])
+    with RecordedModel(lambda: asked, asked.identity, tmp_path / "journal.jsonl") as recorded:
+        recorded.loglikelihood([first, ("two", " words")])
+    assert (recorded.recorded, recorded.asked) == (2, 0)
+
+
 @pytest.mark.parametrize("lacking", ["echoes", "completes"])
 def test_a_server_that_gives_none_cannot_score(server: ModelServer, lacking: str):
     setattr(server, lacking, False)
@@ -147,13 +199,15 @@ def test_a_configuration_that_cannot_be_is_refused(values, message):
 
 def test_vllm_serves_a_folder_and_is_stopped(vllm: Path, tmp_path: Path):
     with vllm_model(vllm, tmp_path / "vllm.log", {"fingerprint": "f"}, arguments=["--seed", "1"]) as served:
-        assert [reply.text for reply in served.generate(asks("hello"), 7)] == ["HELLO"]
+        # The conversation was written here, on the day of the training data.
+        assert [reply.text for reply in served.generate(asks("hello"), 7)] == ["HELLO IN 2024"]
         assert served.identity["served"]["weights"] == {"fingerprint": "f"}
         pid = int((vllm / "pid").read_text())
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert "--host 127.0.0.1" in (tmp_path / "vllm.log").read_text()
+    assert "--generation-config vllm --seed 1" in (tmp_path / "vllm.log").read_text()
 
 
 def test_a_vllm_that_does_not_start_shows_its_log(vllm: Path, tmp_path: Path):

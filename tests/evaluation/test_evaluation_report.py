@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hephaestus_dag.evaluation.card import card_with_scores
 from hephaestus_dag.evaluation.overlap import MATCH_SCHEMA, overlap_of
 from hephaestus_dag.evaluation.overlap_config import OverlapConfig
 from hephaestus_dag.evaluation.report import Entrant, Link, Stage, write_report
+from hephaestus_dag.evaluation.report.tables import tables
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 from tests.evaluation.verdicts import verdicts
 
@@ -172,7 +174,8 @@ def test_the_papers_tables_hold_our_numbers_and_nothing_made_up(page: tuple[dict
 def test_forgetting_clean_items_lineage_and_examples_are_shown(page: tuple[dict, str, str]) -> None:
     report, markdown, _ = page
     forgetting = markdown.split("## Forgetting")[1].split("\n## ")[0]
-    assert "| hephaestus | backbone | 2.000 |" in forgetting
+    assert "| hephaestus | backbone | 2.000 | 25.0 [" in forgetting
+    assert "general ability" in forgetting.splitlines()[0]
     assert "Stage I | 2.500 +25.0 % | 35.0 [" in forgetting
     clean = report["clean"]["hephaestus"]["bfcl"]["BFCL AST live"]
     assert (clean["n"], clean["overlapping"]) == (9, 1)
@@ -211,12 +214,55 @@ def test_the_report_is_deterministic_and_plain_folders_will_do(calls: Scored, tm
     assert not (tmp_path / "one" / "radar.png").exists()
 
 
+def test_what_did_not_run_is_told_once_with_its_reason(calls: Scored, tmp_path: Path) -> None:
+    nothing = replace(LOSS, key="agentbench", name="AgentBench", denominator=None, groups=(), not_run={"AgentBench": "no data"})
+    none = pa.Table.from_pylist(verdicts("x", 0, 1)).slice(0, 0)
+    write_scores(tmp_path / "agents", none, replace(nothing, numerator="verdict"))
+    unasked = {"gsm8k": "needs its questions"}
+    entrant = Entrant(scores=[calls("without_agents", 3, 3), tmp_path / "agents"], not_run=unasked)
+    write_report({"one": entrant}, tmp_path / "report", num_samples=200)
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    table = markdown.split("## AgentBench by task")[1].split("\n## ")[0]
+    assert table.split("\n\n")[1].strip() == "OA, OS, DB, HH, KG, WB, WS: not run: no data."
+    assert "AgentBench: not run: no data." in markdown.split("## Main results")[1].split("\n## ")[0]
+    assert "GSM8K: not run: needs its questions." in markdown
+    assert row(markdown, "What did not run", "GSM8K") == "| GSM8K | needs its questions | one |"
+    assert "- GSM8K: not run (needs its questions)" in card_with_scores("# one", entrant.scores, not_run=unasked)
+
+
+def test_a_score_of_other_items_is_not_compared(calls: Scored, tmp_path: Path) -> None:
+    weights = {"a": 0.75, "b": 0.25}
+    other = replace(BFCL, groups=(Group(name="BFCL v2-noexec", definition="other shares", weights=weights),))
+    rows = [*verdicts("a", 2, 10), *verdicts("b", 2, 20)]
+    write_scores(tmp_path / "other", pa.Table.from_pylist(rows), other)
+    models = {"one": [calls("whole", 3, 3)], "two": [tmp_path / "other"]}
+    assert write_report(models, tmp_path / "report", num_samples=200)["differences"] == []
+    assert "scored on other items" in row((tmp_path / "report" / "report.md").read_text(), "Ablation", "two")
+    write_report(models, tmp_path / "report", reference="two", num_samples=200)
+    assert "no items in common" not in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_held_out_loss_alone_says_nothing_of_general_ability(entrants: dict[str, Entrant], tmp_path: Path) -> None:
+    mine = entrants["hephaestus"]
+    stages = [replace(stage, scores=()) for stage in mine.stages]
+    write_report({"one": replace(mine, stages=stages)}, tmp_path, num_samples=200)
+    assert "## Forgetting: what each stage did to held-out loss\n" in (tmp_path / "report.md").read_text()
+
+
+def test_clean_scores_show_all_items_of_the_same_categories(page: tuple[dict, str, str]) -> None:
+    report = deepcopy(page[0])
+    report["clean"]["hephaestus"]["bfcl"]["BFCL AST live"]["all"] = {"score": 0.654}
+    clean = next(table for table in tables(report) if table.anchor == "clean")
+    (shown,) = [cells[2].small for cells in clean.rows if cells[1].text == "BFCL AST live"]
+    assert shown.endswith("n=10; 65.4 without the categories left out")
+
+
 def test_the_radar_says_whom_it_leaves_out(tmp_path: Path) -> None:
     groups = {title: Group(name=title, definition="", weights={title: 1.0}) for title in ("MMLU 5-shot", "MMLU 0-shot")}
     tasks = {name: Group(name=f"AgentBench {name}", definition="", weights={name: 1.0}) for name in ("OS", "DB", "HH")}
 
-    def scores(model: str, benchmark: Benchmark, groups: dict[str, Group]) -> Path:
-        rows = [row for each in groups for row in verdicts(each, 3, 9)]
+    def scores(model: str, benchmark: Benchmark, groups: dict[str, Group], right: int = 3) -> Path:
+        rows = [row for each in groups for row in verdicts(each, right, 9)]
         folder = tmp_path / model / benchmark.key
         write_scores(folder, pa.Table.from_pylist(rows), replace(benchmark, groups=tuple(groups.values())))
         return folder
@@ -227,6 +273,9 @@ def test_the_radar_says_whom_it_leaves_out(tmp_path: Path) -> None:
     write_report(models, tmp_path / "report")
     for name in ("report.md", "report.html"):
         assert "at a glance (lame is left out, for lack of HH)" in (tmp_path / "report" / name).read_text()
+    zeros = [scores("zeros", agents, tasks, right=0), scores("zeros", MMLU, groups)]
+    write_report({"zeros": zeros}, tmp_path / "zeros")
+    assert not (tmp_path / "zeros" / "radar.png").exists()
     write_report({name: models[name] for name in ("one", "two")}, tmp_path / "report")
     assert "left out, for lack" not in (tmp_path / "report" / "report.md").read_text()
 

@@ -1,13 +1,17 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from hephaestus_dag import code_version
 from hephaestus_dag.evaluation.few_shot import FUNCTION_CALLS, QUESTIONS
 from hephaestus_dag.evaluation.huggingface import HuggingFaceModel
 from hephaestus_dag.evaluation.huggingface_identity import huggingface_identity
 from hephaestus_dag.evaluation.prompts import render_chat, render_transcript
+from hephaestus_dag.evaluation.vllm_server import vllm_identity
 
 PROMPTS = [
     [{"role": "user", "content": "What is the weather in Oslo?" * repeat}, {"role": "assistant", "content": "x" * repeat}]
@@ -159,3 +163,19 @@ def test_the_identity_is_known_without_loading(generator: HuggingFaceModel, tiny
         for examples in (QUESTIONS, FUNCTION_CALLS)
     ]
     assert shown[0] != shown[1]
+
+
+@pytest.mark.parametrize(("part", "changed"), [("decoding", huggingface_identity), ("endpoint", vllm_identity)])
+def test_other_code_of_the_engine_is_another_model(
+    part: str, changed: Callable[..., Any], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read, others = code_version._module, set()
+
+    def edited(name: str):
+        return read(name)._replace(digest=b"other") if name in others else read(name)
+
+    monkeypatch.setattr(code_version, "_module", edited)
+    engines = (huggingface_identity, vllm_identity)
+    before = [engine(tiny_model) for engine in engines]
+    others.add(f"hephaestus_dag.evaluation.{part}")
+    assert [engine for engine, old in zip(engines, before, strict=True) if engine(tiny_model) != old] == [changed]

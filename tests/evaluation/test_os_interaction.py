@@ -164,7 +164,7 @@ def test_checks_judge_the_machine_and_finish_answers_nothing(play: Any) -> None:
     conversation = play(2)
     conversation.observe(bash("mkdir /made"))
     conversation.observe("Act: finish")
-    assert conversation.outcome().reason == "check 2 of 2 failed for the answer None"
+    assert conversation.outcome().reason == "not accepted by check 2 of 2: answer None"
     conversation = play(2)
     conversation.observe("Act: answer(7)")
     assert "check 1 of 2" in conversation.outcome().reason

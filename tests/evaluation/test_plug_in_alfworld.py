@@ -113,3 +113,14 @@ def test_what_is_missing_is_said(task: AlfWorldTask, tmp_path: Path) -> None:
     assert alfworld.try_game(Path(sys.executable), tmp_path, 20) == ""
     (tmp_path / "game.py").write_text("import sys; sys.exit(3)")
     assert "status 3" in alfworld.try_game(Path(sys.executable), tmp_path, 21)
+
+
+def test_the_release_of_the_package_belongs_to_the_identity(task: AlfWorldTask, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    config = task.config.model_copy(update={"python": tmp_path / "bin/python"})
+    assert AlfWorldTask(config).identity()["alfworld"] == ""
+    information = tmp_path / "lib/python3.9/site-packages/alfworld-0.4.2.dist-info/METADATA"
+    information.parent.mkdir(parents=True)
+    information.write_text("Metadata-Version: 2.1\nName: alfworld\nVersion: 0.4.2\n")
+    assert AlfWorldTask(config).identity()["alfworld"] == "0.4.2"

@@ -219,6 +219,10 @@ def test_f1() -> None:
 
 def test_what_is_missing_is_said(task: KnowledgeGraphTask, tmp_path: Path) -> None:
     assert "agentbench.kg.url" in KnowledgeGraphTask(KnowledgeGraphConfig()).unavailable()
+    (tmp_path / "vocab-only").mkdir()
+    (tmp_path / "vocab-only/vocab.json").write_text("{}")
+    part = KnowledgeGraphConfig(url="http://127.0.0.1:9/sparql", ontology=tmp_path / "vocab-only")
+    assert "fb_roles" in KnowledgeGraphTask(part).missing()
     gone = KnowledgeGraphConfig(url="http://127.0.0.1:9/sparql", ontology=tmp_path)
     assert "does not answer" in KnowledgeGraphTask(gone).unavailable()
     with KnowledgeGraphTask(gone) as entered, pytest.raises(TaskLostError):

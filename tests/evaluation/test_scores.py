@@ -125,6 +125,26 @@ def test_a_small_category_without_a_clean_item_is_named_and_the_others_stand_for
     assert (entry["without"], entry["without_weight"], entry["n"], entry["overlapping"]) == (["c"], 0.05, 19, 11)
     assert entry["score"] == pytest.approx((0.55 * 7 / 9 + 0.4 * 0.4) / 0.95, abs=1e-6)
     assert entry["change"] == pytest.approx(0.55 * (7 / 9 - 0.8) / 0.95, abs=1e-6)  # without c on both sides
+    assert entry["change"] == pytest.approx(entry["score"] - entry["all"]["score"], abs=1e-6)
+    assert entry["all"]["n"] == 20
+
+
+def by_task(folder: Path, weights: dict[str, float], seen: str) -> dict:
+    right = {"OS/a": 8, "OS/b": 4, "DB/a": 2, "DB/b": 10}
+    groups = (Group(name="overall", definition="", weights=weights),)
+    write_scores(folder, calls({name: right[name] for name in weights}), replace(CALLS, groups=groups))
+    return read_scores(folder).clean({f"{seen}{at}" for at in range(10)})["overall"]
+
+
+def test_each_task_keeps_its_weight_in_the_clean_score(tmp_path: Path) -> None:
+    entry = by_task(tmp_path, {"OS/a": 0.5, "OS/b": 0.05, "DB/a": 0.2, "DB/b": 0.25}, "OS/b")
+    assert entry["score"] == entry["all"]["score"] == pytest.approx(0.55 * 0.8 + 0.2 * 0.2 + 0.25, abs=1e-6)
+    assert entry["change"] == 0
+
+
+def test_a_task_without_any_clean_item_leaves_no_clean_score(tmp_path: Path) -> None:
+    entry = by_task(tmp_path, {"OS/b": 0.05, "DB/a": 0.45, "DB/b": 0.5}, "OS/b")
+    assert entry == {"overlapping": 10, "reason": "no item of OS is without overlap"}
 
 
 def test_names_and_reasons() -> None:
@@ -134,4 +154,9 @@ def test_names_and_reasons() -> None:
     assert reason_kind("wrong value 7 of 'city'") == "wrong value # of …"
     assert is_failure("stopped: 9 s of CPU time")
     assert is_failure("the prompt is too long")
+    assert is_failure("error: HTTP 503: {}")
+    assert is_failure("the prompt does not fit the model's context")
     assert not is_failure("wrong parameter 'city'")
+    assert not is_failure("called a function that does not fit")
+    assert not is_failure("answered 'Out of Memory, failed', expected ['Memory']")
+    assert not is_failure("not accepted by check 1 of 2: answer 'killed'")

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,17 +22,15 @@ def program(name: str) -> str | None:
 
 
 @pytest.fixture
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     initdb, server = program("initdb"), program("postgres")
     user = None  # the server refuses to run as root
     if os.getuid() == 0:
         user = next((entry.pw_name for entry in pwd.getpwall() if entry.pw_name == "postgres"), None)
     if not (initdb and server) or (os.getuid() == 0 and not user):
         pytest.skip("needs PostgreSQL (Debian: apt install postgresql)")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp())  # that user may not enter pytest's own folders
     if user:
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, user)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -45,6 +44,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/postgres"
         finally:
             process.terminate()
+            process.wait()
+            shutil.rmtree(folder)
 
 
 @pytest.mark.slow

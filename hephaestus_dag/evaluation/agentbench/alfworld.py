@@ -5,12 +5,14 @@ Apache-2.0; the instruction is quoted, the worked examples are read from its pro
 own, because the package's dependencies would clash with this project's.
 """
 
+import hashlib
 import json
 import re
 import selectors
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import exp, log
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,7 @@ from typing import Any, Self
 
 from hephaestus_dag.evaluation.agentbench.plug_in_config import AlfWorldConfig
 from hephaestus_dag.evaluation.agentbench.task import Outcome, TaskItem, pooled, split_file
+from hephaestus_dag.evaluation.installed import release
 from hephaestus_dag.evaluation.prompts import ChatMessage
 
 TURN_LIMIT = 35
@@ -90,8 +93,16 @@ class AlfWorldTask:
         return try_game(self.config.python, self.config.games, self.config.step_seconds)
 
     def identity(self) -> Mapping[str, Any]:
-        """Return the limit on a step."""
-        return {"step_seconds": self.config.step_seconds}
+        """Return the package's release, digests of the worked examples and of the games' names and sizes, and the limit."""
+        assert self.config.python
+        assert self.config.games
+        assert self.config.prompts
+        return {
+            "alfworld": release("alfworld", self.config.python.parent.parent),
+            "games": games_digest(self.config.games),
+            "prompts": hashlib.sha256((self.config.prompts / PROMPT).read_bytes()).hexdigest()[:16],
+            "step_seconds": self.config.step_seconds,
+        }
 
     def read_items(self, data: Path, split: str) -> list[TaskItem]:
         """Return the games of a split. What one asks lies in its own files, so only its name is kept out of training data."""
@@ -261,6 +272,19 @@ def bleu(reference: Sequence[str], candidate: Sequence[str]) -> float:
             logs += log(log(len(candidate)) / (2**misses * 5) / total) / 4
     penalty = 1.0 if len(candidate) > len(reference) else exp(1 - len(reference) / len(candidate))
     return penalty * exp(logs)
+
+
+def games_digest(games: Path) -> str:
+    """Return a digest of the names and sizes of the games, of which there are thousands: nothing is read."""
+    splits = games / "json_2.1.1"
+    return _digest(splits, tuple(path.stat().st_mtime_ns for path in [splits, *sorted(splits.iterdir())]))
+
+
+@cache
+def _digest(splits: Path, modified: tuple[int, ...]) -> str:
+    """Look through the games once, unless some come or go."""
+    sizes = sorted((str(path.relative_to(splits)), path.stat().st_size) for path in splits.glob("*/*/*/game.tw-pddl"))
+    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
 
 
 def imports(python: Path) -> bool:

@@ -1,6 +1,5 @@
 """Which tasks and items of AgentBench are run, and with which limits."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -8,15 +7,16 @@ from pydantic import Field, field_validator
 from hephaestus_dag.config import Config
 from hephaestus_dag.evaluation.agentbench.os_config import OsConfig
 from hephaestus_dag.evaluation.agentbench.plug_in_config import AlfWorldConfig, KnowledgeGraphConfig
+from hephaestus_dag.evaluation.benchmark_files import CheckoutPath
 
 AGENTBENCH_TASKS: tuple[str, ...] = ("OS", "DB", "KG", "HH", "WS", "WB")
-"""The tasks that can be run here, in the published order; DCG and LTP cannot."""
+"""The tasks that a recipe may name, in the published order. WS and WB are told as not run, with what they need."""
 
 
 class AgentBenchConfig(Config):
-    """AgentBench by the text protocol of v0.2."""
+    """AgentBench by the text protocol of v0.2; relative paths start at the checkout."""
 
-    data: Path | None = Field(
+    data: CheckoutPath | None = Field(
         default=None, description="folder `data` of AgentBench's public repository; null: AgentBench is not run"
     )
     split: Literal["dev", "test"] = Field(default="test", description="which of the published splits is run")
@@ -45,7 +45,7 @@ class AgentBenchConfig(Config):
     def _known_and_distinct(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         unknown = sorted(set(tasks) - set(AGENTBENCH_TASKS))
         if unknown:
-            raise ValueError(f"tasks: {unknown} are not tasks that can be run; choose from {list(AGENTBENCH_TASKS)}")
+            raise ValueError(f"tasks: {unknown} cannot be asked for; choose from {list(AGENTBENCH_TASKS)}")
         if not tasks or len(set(tasks)) != len(tasks):
             raise ValueError("tasks: name at least one task, and each only once")
         return tasks

@@ -206,7 +206,7 @@ class DatabaseConversation:
             wrong = "the table is not as expected"
         else:
             right = is_right(self.answer, content["label"])
-            wrong = f"answered {self.answer.strip()[:200]}, expected {content['label']}"
+            wrong = f"answered {self.answer.strip()[:200]!r}, expected {content['label']}"
         return Outcome(1.0) if right else Outcome(0.0, self.problem or wrong)
 
     def close(self) -> None:

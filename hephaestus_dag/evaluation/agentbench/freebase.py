@@ -68,6 +68,9 @@ class SparqlServer:
         return [cell["value"].replace(FREEBASE, "").replace("-08:00", "") for row in rows for cell in row.values()]
 
 
+ONTOLOGY_FILES = ("vocab.json", "fb_roles")
+
+
 @dataclass(frozen=True, slots=True)
 class Ontology:
     """What the tools know of Freebase besides its facts."""

@@ -5,6 +5,7 @@ The tools' queries are standard SPARQL 1.1 where v0.2 writes Virtuoso's dialect,
 leaves their order to chance.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hephaestus_dag.evaluation.agentbench.freebase import Ontology, SparqlServer, Variable
+from hephaestus_dag.evaluation.agentbench.freebase import ONTOLOGY_FILES, Ontology, SparqlServer, Variable
 from hephaestus_dag.evaluation.agentbench.kg_prompt import EXAMPLE, INSTRUCTIONS
 from hephaestus_dag.evaluation.agentbench.plug_in_config import KnowledgeGraphConfig
 from hephaestus_dag.evaluation.agentbench.task import Outcome, TaskItem, TaskLostError, pooled, split_file
@@ -37,8 +38,10 @@ class KnowledgeGraphTask:
         """Say what of the server's address and the ontology is missing."""
         if self.config.url is None:
             return "needs Freebase in a SPARQL server (Virtuoso, some 50 GB); name its address as agentbench.kg.url"
-        if self.config.ontology is None or not (self.config.ontology / "vocab.json").is_file():
-            return f"needs the ontology files of {ONTOLOGY}; name the folder as agentbench.kg.ontology"
+        ontology = self.config.ontology
+        if ontology is None or not all((ontology / name).is_file() for name in ONTOLOGY_FILES):
+            files = " and ".join(ONTOLOGY_FILES)
+            return f"needs the ontology files {files} of {ONTOLOGY}; name the folder as agentbench.kg.ontology"
         return ""
 
     def unavailable(self) -> str:
@@ -53,8 +56,14 @@ class KnowledgeGraphTask:
         return ""
 
     def identity(self) -> Mapping[str, Any]:
-        """Return the limits; the server's data are not known here."""
-        return {"query_seconds": self.config.query_seconds}
+        """Return what the recipe says of the server's data, which nothing here can see; the ontology's digests; the limit."""
+        assert self.config.ontology
+        files = {name: self.config.ontology / name for name in ONTOLOGY_FILES}
+        return {
+            "version": self.config.version,
+            **{name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items()},
+            "query_seconds": self.config.query_seconds,
+        }
 
     def read_items(self, data: Path, split: str) -> list[TaskItem]:
         """Return the items of a split."""

@@ -11,7 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from hephaestus_dag.evaluation.agentbench.database import Database, Table, print_rows, shorten
-from hephaestus_dag.evaluation.agentbench.server import ServerAddress, missing_programs, private_server, server_version
+from hephaestus_dag.evaluation.agentbench.server import (
+    ServerAddress,
+    missing_programs,
+    private_server,
+    program_digest,
+    server_version,
+)
 from hephaestus_dag.evaluation.agentbench.task import TaskLostError
 
 logger = logging.getLogger(__name__)
@@ -64,8 +70,9 @@ class ServerEngine:
         return ""
 
     def identity(self) -> Mapping[str, Any]:
-        """See `Task.identity`; the version is known after enter."""
-        return {"engine": self.version, "statement_seconds": self.statement_seconds}
+        """See `Task.identity`; the version is known after enter, the program of a private server before."""
+        program = {"program": program_digest()} if self.private else {}
+        return {"engine": self.version, **program, "statement_seconds": self.statement_seconds}
 
     def create(self, table: Table) -> Database:
         """See `Engine.create`. Raises TaskLostError when the server does not answer."""

@@ -1,16 +1,15 @@
 """The sandboxes of AgentBench's OS task: which root file system, and how much one item may take."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from hephaestus_dag.config import Config
+from hephaestus_dag.evaluation.benchmark_files import CheckoutPath
 
 
 class OsConfig(Config):
     """A machine for each item: overlay on a root folder, without network, in namespaces of its own."""
 
-    root: Path | None = Field(
+    root: CheckoutPath | None = Field(
         default=None,
         description="root file system that `python -m hephaestus_dag.evaluation.agentbench.os_root` made; null: not run",
     )

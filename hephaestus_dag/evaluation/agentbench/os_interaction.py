@@ -166,7 +166,7 @@ class OsConversation:
             # An empty slot stands for the item's own solution, whose output the next script compares.
             ended = run_script(self.sandbox, script or content["example"], *parameters)
             if ended.status:
-                return Outcome(0.0, f"check {number} of {len(content['check'])} failed for the answer {self.answer!r}"[:300])
+                return Outcome(0.0, f"not accepted by check {number} of {len(content['check'])}: answer {self.answer!r}"[:300])
             parameters.append(ended.output.decode(errors="replace"))
         return Outcome(1.0)
 

@@ -35,11 +35,9 @@ TASKS: dict[str, TaskFacts] = {
         12.0,
         12,
         20,
-        "not run: needs game binaries that are published without a licence of their own",
+        "needs game binaries that are published without a licence of their own",
     ),
-    "LTP": TaskFacts(
-        "lateral thinking puzzles", "game progress", 3.5, 20, 50, "not run: needs a large language model as its judge"
-    ),
+    "LTP": TaskFacts("lateral thinking puzzles", "game progress", 3.5, 20, 50, "needs a large language model as its judge"),
     "HH": TaskFacts("house holding (ALFWorld)", "success rate", 13.0, 20, 50),
     "WS": TaskFacts("web shopping (WebShop)", "reward", 30.7, 80, 200),
     "WB": TaskFacts("web browsing (Mind2Web)", "step success rate", 11.6, 31, 177),

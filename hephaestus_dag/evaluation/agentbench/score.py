@@ -17,6 +17,7 @@ from hephaestus_dag.evaluation.agentbench.task import Task, TaskItem, TaskLostEr
 from hephaestus_dag.evaluation.model import Model, Progress
 from hephaestus_dag.evaluation.scores import Benchmark, Group, write_scores
 
+NO_DATA = "agentbench.data is null; name the folder data of AgentBench's public repository"
 ROW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item_id", "category", "prompt_sha", "transcript")]
     + [("score", pa.float64()), ("reason", pa.string())]
@@ -40,7 +41,7 @@ def evaluate_agentbench(
 
     ``tasks`` are by short name. A task that lacks something is listed with its reason, and so are tasks that were not asked
     for. ``prompt_sha`` of a row is that of the first prompt. Raises TaskLostError when a whole environment dies, or is set up
-    but does not run: nothing is counted then.
+    but does not run, or starts for no item: nothing is counted then.
     """
     asked = sampled_items(items)
     not_run = {name: reason for name in TASKS if (reason := _why_not(name, config, tasks, asked))}
@@ -55,13 +56,21 @@ def evaluate_agentbench(
         entered = {name: stack.enter_context(tasks[name]) for name in {item.task: None for item in asked}}
         identities = {name: task.identity() for name, task in entered.items()}
         played = play(entered, asked, model, config, progress)
+    for name in entered:
+        mine = [one for one in played if one.item.task == name]
+        if all(one.broken and not one.turns for one in mine):
+            raise TaskLostError(f"AgentBench {name}: none of {len(mine)} items could start, the first for: {mine[0].broken}")
+    failures = sum(bool(one.broken) for one in played)
+    notes = [_note(*each) for each in identities.items()]
+    if failures:
+        notes.append(f"{failures:,} of {len(played):,} items failed by their environment and count as wrong")
     rows = [_row(one) for one in played]
-    benchmark = agentbench_benchmark(tasks, asked, not_run, "; ".join(_note(*each) for each in identities.items()))
+    benchmark = agentbench_benchmark(tasks, asked, not_run, "; ".join(notes))
     summary = write_scores(folder, pa.Table.from_pylist(rows, ROW_SCHEMA), benchmark, confidence, num_samples)
     return summary | {
         "generation_seconds": round(sum(one.seconds for one in played), 3),
         "environment_seconds": round(sum(one.environment_seconds for one in played), 3),
-        "environment_failures": sum(bool(one.broken) for one in played),
+        "environment_failures": failures,
     }
 
 
@@ -89,23 +98,25 @@ def agentbench_benchmark(
         higher_is_better=True,
         numerator="score",
         groups=tuple(groups),
-        not_run={f"AgentBench {name}": reason for name, reason in not_run.items()},
+        not_run={"AgentBench": NO_DATA}
+        if NO_DATA in not_run.values()
+        else {f"AgentBench {name}": reason for name, reason in not_run.items()},
         note=note,
     )
 
 
 def _why_not(name: str, config: AgentBenchConfig, tasks: Mapping[str, Task], asked: Sequence[TaskItem]) -> str:
+    if config.data is None:
+        return NO_DATA
     if TASKS[name].never:
         return TASKS[name].never
-    if config.data is None:
-        return "not run: agentbench.data is null; name the `data` folder of AgentBench's public repository"
     if name not in config.tasks:
-        return f"not run: {name} is not in agentbench.tasks"
+        return f"{name} is not in agentbench.tasks"
     if name not in tasks:
         raise KeyError(f"agentbench.tasks: no environment was given for {name}")
     if reason := tasks[name].missing():
-        return f"not run: {reason}"
-    return "" if any(item.task == name for item in asked) else f"not run: the exported items have none of {name}"
+        return reason
+    return "" if any(item.task == name for item in asked) else f"the exported items have none of {name}"
 
 
 def _row(one: Played) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A MariaDB or MySQL server for the DB task: one that is there already, or a private one that lives as long as it is used."""
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,20 @@ def missing_programs() -> str:
     """Say what a private server needs and this machine lacks; empty when it can be started."""
     missing = [name for name in ("mariadbd", "mariadb-install-db") if not _program(name)]
     return f"{' and '.join(missing)} not found: {INSTALL}" if missing else ""
+
+
+def program_digest() -> str:
+    """Return a digest of the program that a private server runs. Raises FileNotFoundError when it is missing."""
+    path = Path(_program("mariadbd") or "mariadbd")
+    found = path.stat()
+    return _digest(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    """Read a file once, unless it changes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @contextmanager

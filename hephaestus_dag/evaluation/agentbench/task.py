@@ -148,6 +148,6 @@ def split_file(data: Path, names: Mapping[str, str | Sequence[str]], split: str)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} is missing: name the `data` folder of AgentBench's public repository "
-                "(git clone --depth 1 https://github.com/THUDM/AgentBench, then AgentBench/data)"
+                "(git clone --branch v0.2 --depth 1 https://github.com/THUDM/AgentBench, then AgentBench/data)"
             )
     return paths

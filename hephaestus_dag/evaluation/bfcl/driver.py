@@ -7,7 +7,8 @@ standard output and a last one, ``{"done": <number of lines before it>, "protect
     one line per single-turn item: id, category, language, messages (the official prompt), question, functions, ground_truth
     or null
 ``{"command": "multi_turn"}``
-    one line per multi-turn item: id, category, question, functions: [], calls (of each turn), and prompt: the messages that
+    one line per multi-turn item: id, category, question, functions: [], offered (name and
+    parameters' names of each function that it offers), calls (of each turn), and prompt: the messages that
     each turn starts with, the first with the official system prompt; and one per file of function documentation (category
     ``functions``), which training data must not hold either
 ``{"command": "score"}`` with lines ``{"id", "category", "reply"}``, or for multi-turn ``{"id", "category", "turns"}``

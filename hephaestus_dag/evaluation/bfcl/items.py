@@ -1,8 +1,9 @@
 """The items of BFCL in a folder of their own: what is asked of a model, and what must not be in its training data.
 
 ``items.parquet``        single-turn items: question, official prompt, functions, a reference reply
-``multi_turn.parquet``   conversations: the messages that each turn starts with, the answer's calls; and the functions of every
-                         simulated API (category ``functions``)
+``multi_turn.parquet``   conversations: the messages that each turn starts with, the answer's calls, the signatures of the
+                         functions that are offered, one a line; and the functions of every simulated API (category
+                         ``functions``)
 
 Kept out of training data are questions, reference answers (as Python calls and as JSON) and functions (their JSON, and their
 signatures), of every item, whether it is asked or not.
@@ -32,6 +33,7 @@ _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("benchmark", "category", "item_id", "question", "prompt", "functions", "reference")]
     + [("sampled", pa.bool_())]
 )
+_SCHEMAS = (_SCHEMA, _SCHEMA.append(pa.field("signatures", pa.string())))
 
 
 def export_bfcl(config: BfclConfig, folder: Path, python: Path) -> dict[str, Any]:
@@ -50,8 +52,8 @@ def export_bfcl(config: BfclConfig, folder: Path, python: Path) -> dict[str, Any
     for row in single + multi_turn:
         row["sampled"] = row["item_id"] in drawn
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in zip(_FILES, (single, multi_turn), strict=True):
-        pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), folder / name, compression="zstd")
+    for name, rows, schema in zip(_FILES, (single, multi_turn), _SCHEMAS, strict=True):
+        pq.write_table(pa.Table.from_pylist(rows, schema), folder / name, compression="zstd")
     return {
         "items": len(items),
         "sampled": len(drawn),
@@ -82,6 +84,7 @@ def _multi_turn(line: dict[str, Any]) -> dict[str, Any]:
         "prompt": json.dumps(line["prompt"], ensure_ascii=False),
         "functions": json.dumps(line["functions"], ensure_ascii=False),
         "reference": "\n".join(call for turn in line["calls"] for call in turn),
+        "signatures": "\n".join(signature(name, parameters) for name, parameters in line["offered"]),
     }
 
 
@@ -138,11 +141,14 @@ def benchmark_functions(folder: Path) -> Iterator[BenchmarkFunction]:
 
 
 def offered_signatures(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (item, signature) for every function that an item in a folder offers."""
+    """Yield (item, signature) for every function that an item in a folder offers, at once or later in a conversation."""
     for row in _rows(folder):
         for function in json.loads(row["functions"]):
             called = signature(function["name"], function["parameters"].get("properties", {}))
             yield f"{row['benchmark']}/{row['item_id']}", called
+    columns = ["benchmark", "item_id", "signatures"]
+    for row in pq.read_table(folder / "multi_turn.parquet", columns=columns).to_pylist():
+        yield from ((f"{row['benchmark']}/{row['item_id']}", called) for called in row["signatures"].splitlines())
 
 
 def json_calls(reference: str) -> str:

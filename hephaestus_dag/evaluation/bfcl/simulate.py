@@ -29,7 +29,9 @@ def is_multi_turn(category: str) -> bool:
 
 
 def load_conversations(official: types.SimpleNamespace) -> list[dict[str, Any]]:
-    """Return every multi-turn item with its prompts and the answer's calls, and the functions of every simulated API."""
+    """Return every multi-turn item with its prompts, the functions that it offers (those held back too) and the answer's calls,
+    and the functions of every simulated API.
+    """
     lines = []
     for category in MULTI_TURN:
         entries = official.utils.load_dataset_entry(category, include_prereq=False, include_language_specific_hint=True)
@@ -42,6 +44,7 @@ def load_conversations(official: types.SimpleNamespace) -> list[dict[str, Any]]:
                 else turn
                 for index, turn in enumerate(entry["question"])
             ]
+            offered = [*entry["function"], *(each for held in entry.get("missed_function", {}).values() for each in held)]
             turns[0] = official.add_system_prompt(turns[0], entry["function"], entry["id"])
             lines.append(
                 {
@@ -49,6 +52,7 @@ def load_conversations(official: types.SimpleNamespace) -> list[dict[str, Any]]:
                     "category": category,
                     "question": question,
                     "functions": [],
+                    "offered": [[each["name"], list(each["parameters"].get("properties", {}))] for each in offered],
                     "calls": truth["ground_truth"],
                     "prompt": turns,
                 }
@@ -56,7 +60,15 @@ def load_conversations(official: types.SimpleNamespace) -> list[dict[str, Any]]:
     for path in sorted(official.function_docs.glob("*.json")):
         functions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         lines.append(
-            {"id": path.stem, "category": "functions", "question": [], "functions": functions, "calls": [], "prompt": []}
+            {
+                "id": path.stem,
+                "category": "functions",
+                "question": [],
+                "functions": functions,
+                "offered": [],
+                "calls": [],
+                "prompt": [],
+            }
         )
     return lines
 

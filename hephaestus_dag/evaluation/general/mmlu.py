@@ -63,7 +63,8 @@ def evaluate_mmlu(
         prompts = mmlu_prompts(items, asked, shots)
         if prompts is None:
             not_run[name] = (
-                f"needs {shots} examples of each subject, which {config.location} has not: name a location with dev_files"
+                f"needs {shots} examples of each subject, which the questions came without: "
+                "set evaluation.mmlu.location and dev_files to a place that has them"
             )
             continue
         try:

@@ -59,10 +59,10 @@ def without(entry: Mapping[str, Any]) -> str:
     )
 
 
-def difference_cell(row: Mapping[str, Any] | None) -> Cell:
-    """Return the sentence of a difference."""
+def difference_cell(row: Mapping[str, Any] | None, reason: str = "") -> Cell:
+    """Return the sentence of a difference; without one, why."""
     if row is None:
-        return Cell("no items in common", mark="muted")
+        return Cell("—", reason, "muted")
     mark: Mark = ("better" if row["better"] else "worse") if row["seen"] else "muted"
     return Cell(row["sentence"], f"n={row['n']}", mark)
 
@@ -97,8 +97,9 @@ def why_not(report: Mapping[str, Any], variant: str, column: Column) -> str:
     for pattern in column.groups:
         begin = pattern.partition("*")[0]
         for row in mine:
-            if row["part"].startswith(begin) or row["part"] == column.benchmark:
+            # A reason may be that of a part of the column, or of all that the column is a part of.
+            if row["part"].startswith(begin) or begin.startswith(row["part"]):
                 return f"not run: {row['reason']}"
     if column.benchmark not in report["scores"][variant]:
         return "not run: no scores of this benchmark were given"
-    return "not run"
+    return "not run" if report["scores"][variant][column.benchmark]["groups"] else "not run: no part of it ran"

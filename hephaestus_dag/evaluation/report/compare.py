@@ -15,9 +15,10 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Return a row for each score that two models have in common, on the items that both have.
 
-    A row has the difference (``name`` minus ``reference``) with its interval, ``n``, ``seen`` (the interval leaves out
-    zero) and ``sentence``; for verdicts ``differing_items``, and of one category ``mcnemar_p``. Where nothing is in common
-    there is no row.
+    A score is in common where its categories have the same weights; where they have not, other items were asked. A row has
+    the difference (``name`` minus ``reference``) with its interval, ``n``, ``seen`` (the interval leaves out zero) and
+    ``sentence``; for verdicts ``differing_items``, and of one category ``mcnemar_p``. Where nothing is in common there is no
+    row.
     """
     rows = []
     for key, mine in scores.items():

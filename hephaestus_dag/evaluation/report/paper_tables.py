@@ -33,17 +33,21 @@ def paper_tables(report: Report) -> list[Table]:
 
 
 def _paper_table(report: Report, anchor: str, title: str, columns: Sequence[Column], note: str = "") -> Table:
-    told = []
+    told: list[str] = []
+    missing: dict[str, list[str]] = {}
     for column in columns:
         if names := _ours(report, column):
             told.append(f"{column.title} is our {', '.join(names)}.")
         elif len(reasons := {why_not(report, name, column) for name in report["variants"]}) == 1:
-            told.append(f"{column.title}: {reasons.pop()}.")
+            missing.setdefault(reasons.pop(), []).append(column.title)
+    told += [f"{', '.join(titles)}: {reason}." for reason, titles in missing.items()]
     return Table(
         anchor=anchor,
         title=title,
         header=["model", *(column.title for column in columns)],
-        rows=[[Cell(name, _role(report, name)), *_paper_cells(report, name, columns)] for name in report["variants"]],
+        rows=[[Cell(name, _role(report, name)), *_paper_cells(report, name, columns)] for name in report["variants"]]
+        if sum(map(len, missing.values())) < len(columns)
+        else [],
         note=" ".join([*told, *([note] if note else [])]),
     )
 
@@ -98,7 +102,12 @@ def _differences_of(report: Report, name: str, reference: str) -> Iterator[Cell]
     }
     for column in MAIN:
         found = find_column(report, name, column)
-        yield difference_cell(rows.get((column.benchmark, found[0]))) if found else Cell("—", "not run", "muted")
+        if not found:
+            yield Cell("—", "not run", "muted")
+            continue
+        theirs = report["scores"][reference].get(column.benchmark, {}).get("groups", {})
+        reason = "scored on other items" if found[0] in theirs else f"not run for {reference}"
+        yield difference_cell(rows.get((column.benchmark, found[0])), reason)
 
 
 def _cross_backbone(report: Report) -> Table:
@@ -136,5 +145,8 @@ def _head_to_head(report: Report) -> Table:
         title="Commercial and other endpoint models, head to head",
         header=["model", *(column.title for column in MAIN)],
         rows=rows,
-        note="The same items, prompts and checkers as for our models." if names else missing,
+        note="The same items, messages and checkers as for our models, but the server's own chat template and longest prompt "
+        "(max_prompt_tokens does not hold for it)."
+        if names
+        else missing,
     )

@@ -48,7 +48,7 @@ def draw_radar(report: Mapping[str, Any], path: Path) -> dict[str, list[str]] | 
     """Draw the abilities that most models were scored on, 0 to 100 %, as a radar, where there are at least three.
 
     Models that lack one of these are left out, for a line to the centre would say zero: returned with the abilities that they
-    lack. None where nothing was drawn.
+    lack. None where nothing was drawn; three abilities must be above zero, or the lines enclose nothing.
     """
     found = {name: [find_column(report, name, column) for column in RADAR] for name in report["variants"]}
     common = [at for at in range(len(RADAR)) if 2 * sum(bool(row[at]) for row in found.values()) > len(found)]
@@ -57,7 +57,8 @@ def draw_radar(report: Mapping[str, Any], path: Path) -> dict[str, list[str]] | 
     found = {name: row for name, row in found.items() if name not in left_out}
     # A score that stands in two columns has one axis.
     axes_at = {entry[0]: at for at in common for row in found.values() if (entry := row[at])}
-    if len(axes_at) < FEWEST_AXES:
+    above_zero = {entry[0] for at in common for row in found.values() if (entry := row[at]) and entry[1]["score"] > 0}
+    if len(above_zero) < FEWEST_AXES:
         return None
     plt = _pyplot()
     angles = np.linspace(0, 2 * np.pi, len(axes_at), endpoint=False)

@@ -25,6 +25,15 @@ class Column(NamedTuple):
     """Names of our scores, the first that exists is shown; ``*`` at the end stands for any ending."""
 
 
+NAMES = {
+    "agentbench": "AgentBench",
+    "bfcl": "BFCL",
+    "mmlu": "MMLU",
+    "gsm8k": "GSM8K",
+    "humaneval": "HumanEval",
+    "benchmark_loss": "benchmark loss",
+}
+"""What the names of a benchmark's scores begin with, by key."""
 AGENTBENCH_OVERALL = ("AgentBench overall*", "AgentBench[*")
 """Over all tasks, or over those that are named in the brackets."""
 MAIN = (

@@ -1,6 +1,7 @@
 """The tables of the report: the paper's, with our numbers, and those that say how far to trust them."""
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from hephaestus_dag.evaluation.report.cells import (
@@ -16,6 +17,7 @@ from hephaestus_dag.evaluation.report.cells import (
 )
 from hephaestus_dag.evaluation.report.compare import signed
 from hephaestus_dag.evaluation.report.paper_tables import paper_tables
+from hephaestus_dag.evaluation.report.published import GENERAL
 
 Report = Mapping[str, Any]
 
@@ -39,26 +41,36 @@ def tables(report: Report) -> list[Table]:
 def _forgetting(report: Report) -> Table:
     stages = [stage for each in report["forgetting"].values() for stage in each]
     domains = sorted({domain for stage in stages for domain in stage["after"]})
-    scores = list(dict.fromkeys(name for stage in stages for name in stage["scores"]))
+    general = [pattern for column in GENERAL for pattern in column.groups]
+    found = dict.fromkeys(name for stage in stages for name in stage["scores"])
+    scores = [name for name in found if any(fnmatchcase(name, pattern) for pattern in general)]
     rows = []
     for name, path in report["forgetting"].items():
         if path:
             first = path[0]["before"]
-            blank = [Cell("") for _ in scores]
-            rows.append([*words(name, "backbone"), *(change_cell(first.get(d), None, 3) for d in domains), *blank])
+            ability = [score_cell(_of_base(report, name, score), None, "not scored") for score in scores]
+            rows.append([*words(name, "backbone"), *(change_cell(first.get(d), None, 3) for d in domains), *ability])
             for stage in path:
                 cells = [change_cell(stage["after"].get(d), first.get(d), 3) for d in domains]
-                told = [score_cell(stage["scores"].get(score), None) for score in scores]
+                told = [score_cell(stage["scores"].get(score), None, "not scored") for score in scores]
                 rows.append([*words("", stage["name"]), *cells, *told])
     return Table(
         anchor="forgetting",
-        title="Forgetting: what each stage did to held-out loss and general ability",
+        title=f"Forgetting: what each stage did to held-out loss{' and general ability' if scores else ''}",
         header=["model", "after", *(f"{domain}, bits per byte" for domain in domains), *scores],
         rows=rows,
         note="Lower bits per byte are better; small: change since the backbone."
         if rows
         else "No training summaries were given.",
     )
+
+
+def _of_base(report: Report, name: str, score: str) -> Mapping[str, Any] | None:
+    """Return a score of the base that a variant's training began with."""
+    backbone = report["backbones"][name]
+    bases = [each for each, role in report["roles"].items() if role == "base" and report["backbones"][each] == backbone]
+    groups = [each["groups"] for base in bases for each in report["scores"][base].values()]
+    return next((each[score] for each in groups if backbone and score in each), None)
 
 
 def _clean(report: Report) -> Table:
@@ -72,7 +84,7 @@ def _clean(report: Report) -> Table:
                 rows.append(
                     [
                         *words(name, group),
-                        score_cell(full, digits),
+                        _full_cell(full, entry, digits),
                         _clean_cell(entry, digits),
                         change if "change" in entry else Cell(""),
                         Cell(f"{entry['overlapping']}"),
@@ -102,6 +114,14 @@ def _clean(report: Report) -> Table:
         note=" ".join(notes),
         folded=len(rows) > 12,
     )
+
+
+def _full_cell(full: Mapping[str, Any], entry: Mapping[str, Any], digits: int | None) -> Cell:
+    """Return the score on all items; where the clean one lacks categories, also that on all items of the others."""
+    shown = score_cell(full, digits)
+    if "all" not in entry:
+        return shown
+    return Cell(shown.text, f"{shown.small}; {number(entry['all']['score'], digits)} without the categories left out")
 
 
 def _clean_cell(entry: Mapping[str, Any], digits: int | None) -> Cell:

@@ -10,6 +10,7 @@ from hephaestus_dag.evaluation.overlap import items_seen
 from hephaestus_dag.evaluation.report.compare import adjust, compare, decimals
 from hephaestus_dag.evaluation.report.entrant import Entrant, Stage
 from hephaestus_dag.evaluation.report.explorer import examples
+from hephaestus_dag.evaluation.report.published import NAMES
 from hephaestus_dag.evaluation.scores import Scores, read_scores
 
 LAPTOP_NOTICE = "laptop scale: shows that the machinery works, not that the paper's numbers hold"
@@ -161,7 +162,7 @@ def _not_run(scores: Mapping[str, dict[str, Scores]], entrants: Mapping[str, Ent
             for part, reason in read.summary["not_run"].items():
                 found.setdefault((key, part, reason), []).append(name)
         for key, reason in entrants[name].not_run.items():
-            found.setdefault((key, key, reason), []).append(name)
+            found.setdefault((key, NAMES.get(key, key), reason), []).append(name)
     return [
         {"benchmark": key, "part": part, "reason": reason, "variants": names} for (key, part, reason), names in found.items()
     ]
