@@ -3,6 +3,7 @@
 import json
 import os
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 VARIABLE = "HEPHAESTUS_ALERT_URL"
@@ -26,6 +27,9 @@ def send(text: str) -> None:
     """Post a text to the address that the environment names, if it does. Raises OSError when that fails."""
     if address := os.environ.get(VARIABLE):
         body = json.dumps({"text": text}).encode()
-        request = urllib.request.Request(address, body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10):
-            pass
+        try:
+            request = urllib.request.Request(address, body, {"content-type": "application/json"})
+            with urllib.request.urlopen(request, timeout=10):
+                pass
+        except (ValueError, HTTPException) as error:
+            raise OSError(f"{VARIABLE} is no web address that takes a message, such as https://host/hook: {error}") from error

@@ -79,7 +79,11 @@ def read_artifact(path: Path) -> Artifact:
     for file, problem in wrong_files(path, manifest):
         raise DamagedArtifactError(f"{file} {problem}")
     for entry in manifest["files"]:
-        if sha256(path / entry["path"]) != entry["sha256"]:
+        try:
+            digest = sha256(path / entry["path"])
+        except FileNotFoundError:  # removed since it was listed
+            raise DamagedArtifactError(f"{path / entry['path']} is missing") from None
+        if digest != entry["sha256"]:
             raise DamagedArtifactError(f"{path / entry['path']} {CHANGED}")
     return Artifact(
         key=manifest["identity"]["key"],
@@ -95,10 +99,19 @@ def read_artifact(path: Path) -> Artifact:
 def wrong_files(path: Path, manifest: dict[str, Any]) -> list[tuple[Path, str]]:
     """Return the files that are missing, added or of another size than the manifest says, each with what is wrong."""
     expected = {entry["path"]: entry for entry in manifest["files"]}
-    found = {str(file.relative_to(path)) for file in files_in(path)} - {MANIFEST}
-    wrong = [(path / name, "is missing" if name in expected else "is not in the manifest") for name in expected.keys() ^ found]
-    there = expected.keys() & found
-    return sorted([*wrong, *((path / n, CHANGED) for n in there if (path / n).stat().st_size != expected[n]["size"])])
+    found = {str(file.relative_to(path)): _size(file) for file in files_in(path) if file != path / MANIFEST}
+    wrong = [
+        (path / name, "is missing" if name in expected else "is not in the manifest") for name in expected.keys() ^ found.keys()
+    ]
+    there = expected.keys() & found.keys()
+    return sorted([*wrong, *((path / name, CHANGED) for name in there if found[name] != expected[name]["size"])])
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # removed meanwhile
+        return None
 
 
 def report_of(manifest: dict[str, Any]) -> Report:
@@ -156,7 +169,8 @@ def seal(folder: Path, identity: Identity, report: Report, seconds: float) -> No
 
 def files_in(folder: Path) -> list[Path]:
     """Return all files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if path.is_file())
 
 
 def sha256(path: Path, seen: Callable[[int], None] = lambda _: None) -> str:

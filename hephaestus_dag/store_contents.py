@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,18 @@ class Contents:
     leftovers: list[Leftover]
 
 
+def check_store(root: Path) -> None:
+    """Raise ArtifactError unless there is a folder."""
+    if not root.is_dir():
+        raise ArtifactError(f"there is no store at {root}; name it with --store or HEPHAESTUS_STORE")
+
+
 def contents(root: Path) -> Contents:
     """Return what lies in a store.
 
     Raises ArtifactError when there is no such folder.
     """
-    if not root.is_dir():
-        raise ArtifactError(f"there is no store at {root}; name it with --store or HEPHAESTUS_STORE")
+    check_store(root)
     paths = sorted(_walk(root, root))
     artifacts = [path for path in paths if _FINGERPRINT.fullmatch(path.name)]
     leftovers = [
@@ -57,7 +63,10 @@ def contents(root: Path) -> Contents:
 
 
 def _walk(folder: Path, root: Path) -> Iterator[Path]:
-    for entry in os.scandir(folder):
+    entries = []
+    with suppress(FileNotFoundError):  # removed meanwhile
+        entries = list(os.scandir(folder))
+    for entry in entries:
         if folder != root and (_FINGERPRINT.fullmatch(entry.name) or _LEFTOVER.fullmatch(entry.name)):
             yield Path(entry.path)
         elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
@@ -70,8 +79,9 @@ def find_artifacts(root: Path, name: str) -> list[Path]:
     Raises ArtifactError when there is none.
     """
     for path in (Path(name), root / name):
-        if folder := next((each for each in (path, *path.parents) if (each / MANIFEST).is_file()), None):
-            return [folder.absolute()]
+        with suppress(OSError):  # no name that a file could have
+            if folder := next((each for each in (path, *path.parents) if (each / MANIFEST).is_file()), None):
+                return [folder.absolute()]
     key, _, fingerprint = name.partition("@")
     found = contents(root).artifacts
     keys = sorted({str(path.parent.relative_to(root)) for path in found})
@@ -80,14 +90,17 @@ def find_artifacts(root: Path, name: str) -> list[Path]:
         near = [each for each in keys if key in each.split("/")] or difflib.get_close_matches(key, keys, 5, 0.5)
         there = [path.name for path in found if path.parent == root / key]
         hint = f"its fingerprints there: {', '.join(there)}" if there else f"did you mean {', '.join(near)}?" if near else ""
-        raise ArtifactError(f"the store {root} holds no artifact {name}" + (f"; {hint}" if hint else ""))
+        short = name if len(name) <= 200 else f"{name[:200]}..."
+        raise ArtifactError(f"the store {root} holds no artifact {short}" + (f"; {hint}" if hint else ""))
     return sorted(meant, key=written)
 
 
 def written(path: Path) -> float:
-    """Return when an artifact, or another folder or file, was last written, in seconds since 1970."""
-    manifest = path / MANIFEST
-    return (manifest if manifest.exists() else path).stat().st_mtime
+    """Return when an artifact, or another folder or file, was last written, in seconds since 1970; 0 when it is gone."""
+    for place in (path / MANIFEST, path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return place.stat().st_mtime
+    return 0.0
 
 
 def folder_size(path: Path) -> int:

@@ -1,5 +1,7 @@
 """The model card of a checkpoint: what training wrote, all stages' data with licences, and every score in the store."""
 
+from pathlib import Path
+
 import duckdb
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
@@ -23,13 +25,9 @@ def model_card(node: Node, graph: ArtifactGraph, connection: duckdb.DuckDBPyConn
     )
     head, body = _front_matter(written)
     scores = _newest([each for each in graph.followers.get(node.fingerprint, []) if each.is_score])
-    overlaps = [each for each in graph.followers.get(node.fingerprint, []) if each.key.endswith("benchmark_overlap")]
-    overlaps += [
-        each for each in graph.nodes.values() if scores and each.key == f"{scores[0].key.partition('/')[0]}/benchmark_overlap"
-    ]
     text = body.strip()
     if scores:
-        text = card_with_scores(text, [each.path for each in scores], overlaps[-1].path if overlaps else None)
+        text = card_with_scores(text, [each.path for each in scores], _overlap(node, graph))
     data = _shown(node, graph, connection)
     return md.document(
         _head(node, head, data, scores, hub_datasets(graph.corpora(graph.stages(node)), graph)),
@@ -40,6 +38,17 @@ def model_card(node: Node, graph: ArtifactGraph, connection: duckdb.DuckDBPyConn
         checks(node.report),
         made(node, graph),
     )
+
+
+def _overlap(node: Node, graph: ArtifactGraph) -> Path | None:
+    """Return the newest overlap that was measured with just the mixtures that a model was trained on; None without one."""
+    trained = {stage.mixture_node.fingerprint for stage in graph.stages(node) if stage.mixture_node}
+    found = None
+    for each in graph.nodes.values() if trained else ():
+        mixtures = {one.fingerprint for one in graph.inputs(each) if one.holder("mixture.json")}
+        if "overlap.parquet" in each.files and mixtures == trained:
+            found = each.path
+    return found
 
 
 def _front_matter(card: str) -> tuple[dict, str]:

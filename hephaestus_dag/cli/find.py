@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
-    from hephaestus_dag.provenance.find import Found, InCorpus
+    from hephaestus_dag.provenance.find import Found, InCorpus, InModel
     from hephaestus_dag.provenance.question import Question
 
 KINDS = ("document", "text", "license", "source", "origin")
@@ -73,7 +73,8 @@ def command(what: str | None, recipe: str | None, store: Path, as_json: bool, **
     """Say which corpora, checkpoints and scores of a store were made with a document, text, licence or source.
 
     The bare argument is taken for an id (8 to 32 hexadecimal digits), a source, an SPDX licence, or else a passage of text.
-    Answered from manifests, document tables and ledgers; the bytes of the files are for `hephaestus verify`.
+    Answered from manifests, document tables and ledgers; the bytes of the files are for `hephaestus verify`. The status is 3,
+    and `present` null, when nothing was found but something could not be looked into: then it may still be there.
     """
     from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
     from hephaestus_dag.provenance.find import find
@@ -81,22 +82,30 @@ def command(what: str | None, recipe: str | None, store: Path, as_json: bool, **
 
     graph, connection = ArtifactGraph(store), open_database()
     question = question_of(what, given, graph, connection)
-    found = find(question, graph, connection, _within(recipe, store))
+    within, unbuilt = _within(recipe, store)
+    found = find(question, graph, connection, within)
+    found.unknown.extend(unbuilt)
     if as_json:
         click.echo(json.dumps({**asdict(found), "present": found.present}, indent=2, ensure_ascii=False))
     else:
         show_found(found)
+    if found.present is None:
+        raise SystemExit(3)
 
 
-def _within(recipe: str | None, store: Path) -> "ArtifactGraph | None":
+def _within(recipe: str | None, store: Path) -> "tuple[ArtifactGraph | None, list[str]]":
+    """Return the artifacts of a recipe, and what it has not built, in words."""
     from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
     from hephaestus_dag.recipe_file import load_recipe
     from hephaestus_dag.upkeep.identities import identities
 
     if recipe is None:
-        return None
+        return None, []
     lineage = identities(load_recipe(recipe))
-    return ArtifactGraph(store, {lineage.identity(key).fingerprint for key in lineage.assets})
+    made = {lineage.identity(key).fingerprint: key for key in lineage.assets}
+    graph = ArtifactGraph(store, made.keys())
+    missing = [key for fingerprint, key in made.items() if fingerprint not in graph.nodes]
+    return graph, [f"the recipe {recipe} has not built {', '.join(missing)}"] if missing else []
 
 
 def show_found(found: "Found") -> None:
@@ -111,7 +120,8 @@ def show_found(found: "Found") -> None:
         out.print(rows_table(examples, "document", "source", "license", "origin"))
         out.print(f"[dim]{escape(short(found.examples[0]['text'], 95))}[/dim]\n")
     if not (found.corpora or found.tokens):
-        out.print("nothing that was looked into holds it")
+        known = "no table here holds this id" if found.documents else "no table here holds any of it"
+        out.print(known if found.nowhere else "nothing that was looked into holds it")
     if found.corpora:
         corpora = [{"corpus": each.artifact, "kept": each.kept, **_removed(each)} for each in found.corpora]
         out.print(rows_table(corpora, "corpus", "kept", "removed", "because"))
@@ -121,15 +131,18 @@ def show_found(found: "Found") -> None:
         out.print(rows_table(tokens, "token store", "documents", "held out", "tokens"))
     out.print()
     if found.models:
-        models = [{**asdict(each), "model": each.artifact, "share": f"{each.share:.2%}"} for each in found.models]
+        models = [{**asdict(each), **_bounds(each), "model": each.artifact} for each in found.models]
         models.sort(key=lambda model: model["model"].startswith("proxy_"))
         out.print(rows_table(models[:FEW], "model", "documents", "tokens", "share", "times"))
         _rest(models)
     else:
-        out.print("no model here was shown any of it")
+        out.print("no model here was shown any of it" + (", as far as is known" if found.unknown else ""))
     if found.scores:
         out.print()
-        scores = [{"score": each.artifact, "tokens": each.tokens, "": short(each.headline, 45)} for each in found.scores]
+        scores = [
+            {"score": each.artifact, "tokens": _bound(each.tokens, each.complete), "": short(each.headline, 45)}
+            for each in found.scores
+        ]
         out.print(rows_table(scores[:FEW], "score", "tokens", ""))
         _rest(scores)
     if found.derived:
@@ -141,6 +154,16 @@ def show_found(found: "Found") -> None:
         _rest(near)
     for each in found.unknown:
         out.print(f"[yellow]not looked into[/yellow]  {escape(each)}", soft_wrap=True)
+
+
+def _bounds(model: "InModel") -> dict[str, Any]:
+    numbers = {name: _bound(getattr(model, name), model.complete) for name in ("documents", "tokens")}
+    share = "" if model.share is None else f"{model.share:.2%}"
+    return {**numbers, "share": share, "times": "" if model.times is None else model.times}
+
+
+def _bound(count: int, complete: bool) -> int | str:
+    return count if complete else f">= {count:,}"
 
 
 def _removed(corpus: "InCorpus") -> dict[str, Any]:

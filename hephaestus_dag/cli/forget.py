@@ -1,6 +1,7 @@
 """``hephaestus forget``: the recipe that builds everything without some documents."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command(
     """
     from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
     from hephaestus_dag.provenance.find import find
-    from hephaestus_dag.provenance.forget import exclusion, left_over, write_recipe
+    from hephaestus_dag.provenance.forget import emptied, exclusion, left_over, write_recipe
     from hephaestus_dag.provenance.question import open_database
 
     graph, connection = ArtifactGraph(store), open_database()
@@ -48,7 +49,9 @@ def command(
     excluded = exclusion(question, graph, connection, near)
     why = "a passage of text" if question.text else question.what
     written = write_recipe(recipe, excluded, out, f"Written by `hephaestus forget`: {why}")
-    warnings = left_over(written)
+    warnings = [*left_over(written), *emptied(written, question, graph, connection)]
+    if found.nowhere:
+        warnings.append(f"no table in {store} holds {question.what}: is it written right?")
     if as_json:
         models = [each.artifact for each in found.models]
         click.echo(json.dumps({"recipe": str(out), "exclude": excluded, "models": models, "warnings": warnings}, indent=2))
@@ -57,7 +60,8 @@ def command(
     click.echo(f"\n{out} is written: the recipe {recipe} without " + _told(excluded))
     for warning in warnings:
         click.echo(f"mind: {warning}")
-    click.echo(f"next: hephaestus run {out}, then hephaestus find ... --recipe {out}")
+    path = shlex.quote(str(out))
+    click.echo(f"next: hephaestus run {path}, then hephaestus find ... --recipe {path}")
 
 
 def _told(excluded: dict[str, list[str]]) -> str:

@@ -1,6 +1,8 @@
 """The group of subcommands; only the one that is asked for is imported."""
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -23,12 +25,25 @@ class Commands(click.Group):
         return import_module(f"hephaestus_dag.cli.{cmd_name}").command if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the subcommand; a wrong recipe or artifact ends with its message and status 2."""
+        """Run the subcommand; a wrong recipe or artifact, or a damaged table, ends with its message and status 2."""
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows all others
         try:
             return super().invoke(ctx)
         except (RecipeError, ArtifactError) as error:
             click.echo(f"{error}", err=True)
             raise SystemExit(2) from error
+        except Exception as error:
+            if not _of_tables(error):
+                raise
+            click.echo(f"a table cannot be read: {error}\n`hephaestus verify` names damaged files and remedies", err=True)
+            raise SystemExit(2) from error
+
+
+def _of_tables(error: Exception) -> bool:
+    """Say whether duckdb or pyarrow raised an error; where neither was imported, neither did."""
+    kinds = (("duckdb", "Error"), ("pyarrow", "ArrowException"))
+    return any(isinstance(error, getattr(sys.modules[module], name)) for module, name in kinds if module in sys.modules)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

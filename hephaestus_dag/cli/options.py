@@ -8,15 +8,20 @@ from typing import Any
 import click
 
 
-def _store(_context: click.Context, _parameter: click.Parameter, given: Path | None) -> Path:
-    return (given or Path(os.environ.get("HEPHAESTUS_STORE") or "store")).absolute()
+def _store(_context: click.Context, _parameter: click.Parameter, given: str | None) -> Path:
+    if given == "":
+        raise click.BadParameter("it is empty; write the folder of the store, or . for this one")
+    store = Path(given or os.environ.get("HEPHAESTUS_STORE") or "store").absolute()
+    if store.exists() and not store.is_dir():
+        raise click.BadParameter(f"{store} is a file; a store is a folder")
+    return store
 
 
 def with_store(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--store``, passed on as an absolute ``store: Path``."""
     return click.option(
         "--store",
-        type=click.Path(path_type=Path),
+        type=click.Path(),
         callback=_store,
         help="Folder of artifacts [$HEPHAESTUS_STORE or ./store].",
     )(function)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -39,6 +40,10 @@ def command(
     Of every artifact in the store the manifest and the sizes of its files are checked; `hephaestus verify` checks the bytes.
     Inputs that are missing here are listed, each with its line in the recipe; a recipe with invalid values is refused.
     """
+    if gflops is not None and not isfinite(gflops):
+        raise click.BadParameter(f"{gflops} is no number of GFLOP/s", param_hint="'--gflops'")
+    if not store.is_dir():
+        click.echo(f"there is no store at {store} yet; --store or HEPHAESTUS_STORE names another", err=True)
     from hephaestus_dag.costs.devices import find_gpu, this_cpu
     from hephaestus_dag.costs.estimate import estimate
     from hephaestus_dag.recipe_file import read_recipe

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 @click.argument("recipes", nargs=-1)
 @click.option("--yes", is_flag=True, help="Remove what is listed; without it nothing is removed.")
 @click.option("--cache", is_flag=True, help="Also the cache: converted models, environments, answers, parsed web shards.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="MINUTES",
+    help="Keep artifacts written since, and all that they were made from: a run may be about to read them.",
+)
 @with_store
 @with_json
-def command(recipes: tuple[str, ...], yes: bool, cache: bool, store: Path, as_json: bool) -> None:
+def command(recipes: tuple[str, ...], yes: bool, cache: bool, older_than: float, store: Path, as_json: bool) -> None:
     """List what none of RECIPES reaches with today's code, largest first; with --yes remove it.
 
     RECIPES are packaged names or paths; without any, the recipe of $HEPHAESTUS_RECIPE (laptop). An artifact is reached when a
     recipe would build it, names its path, or one that is reached was made from it. When the identities of a recipe cannot be
-    known, since an input is missing, or a build runs that the recipes do not account for, nothing is removed.
+    known, since an input is missing, or a build runs that the recipes do not account for, nothing is removed. What is not known
+    to be of a store stays.
     """
     from hephaestus_dag.manifests import ArtifactError
     from hephaestus_dag.recipe_file import load_recipe
@@ -36,13 +45,16 @@ def command(recipes: tuple[str, ...], yes: bool, cache: bool, store: Path, as_js
     loaded = [load_recipe(name) for name in names]
     lineages = [identities(recipe) for recipe in loaded]
     reached = reach(store, loaded, [lineage.identity(key) for lineage in lineages for key in lineage.assets])
-    found = unreached(reached, cache)
+    found = unreached(reached, cache, older_than)
     try:
         gone = list(remove_unreached(reached, found)) if yes else []
     except OSError as error:
         raise ArtifactError(f"{error.filename} cannot be removed: {error.strerror}") from error
     if as_json:
-        listed = [{"path": str(e.path), "what": e.what, "bytes": e.num_bytes, "age_seconds": round(e.age)} for e in found]
+        listed = [
+            {"path": str(e.path), "what": e.what, "bytes": e.num_bytes, "age_seconds": round(e.age), "fresh": e.fresh}
+            for e in found
+        ]
         removed = [str(each.path) for each in gone]
         click.echo(
             json.dumps({"recipes": names, "reached": reached.num_artifacts, "unreached": listed, "removed": removed}, indent=2)
@@ -61,7 +73,8 @@ def _show(
     console = Console(highlight=False, soft_wrap=True)
     listed = [each for each in found if each.what != "lock"]
     for each in listed:
-        what = "" if each.what == "artifact" else f"  ({each.what})"
+        notes = [each.what] * (each.what != "artifact") + ["stays: new, or a new one was made from it"] * each.fresh
+        what = f"  ({'; '.join(notes)})" if notes else ""
         console.print(f"{decimal(each.num_bytes):>10}  {_age(each.age):>10}  {escape(str(each.path.relative_to(store)))}{what}")
     locks = len(found) - len(listed)
     console.print(f"in {store}, reached by {', '.join(names)}: artifacts: {num_reached}")
@@ -70,10 +83,12 @@ def _show(
     if gone is not None:
         kept = [each for each in found if each not in gone]
         console.print(
-            f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {len(kept)}, in use" if kept else "")
+            f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {len(kept)}, new or in use" if kept else "")
         )
     elif found:
         console.print("nothing was removed: add --yes to remove it")
+    if any(each.fresh for each in found):
+        console.print("what is new stays, since a run may be about to read it; --older-than 0 when none runs")
 
 
 def _age(seconds: float) -> str:

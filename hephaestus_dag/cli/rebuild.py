@@ -41,11 +41,13 @@ def command(
     from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     from hephaestus_dag.recipe_file import load_recipe
+    from hephaestus_dag.store_contents import check_store
     from hephaestus_dag.upkeep.identities import identities
     from hephaestus_dag.upkeep.rebuild import check_rebuild, rebuild
 
     if scratch and not check:
         raise click.UsageError("--scratch is for --check")
+    check_store(store)
     lineage = identities(load_recipe(recipe))
     columns = (SpinnerColumn(), "{task.description}", BarColumn(24), TimeElapsedColumn(), "{task.fields[note]}")
     console = Console(stderr=True)

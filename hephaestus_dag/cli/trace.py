@@ -87,6 +87,7 @@ def _show_trace(found: "Trace") -> None:
         shares = ", ".join(f"{share:.1%} {name}" for name, share in stage.shares.items())
         stages.add_row(stage.checkpoint, stage.mixture or "a published model", f"{stage.steps:,}", f"{stage.tokens:,}", shares)
     out.print(stages)
+    _unknown(found.unknown)
     out.print(f"\n{found.documents:,} documents were shown, {found.tokens:,} tokens; of {', '.join(found.corpora)}:\n")
     out.print(rows_table(found.sources, "source", "domain", "license", "documents", "tokens"))
     out.print()
@@ -105,6 +106,7 @@ def _show_step(found: "TracedStep") -> None:
     for each in found.documents:
         each["of document"] = f"{each['offset']:,}–{each['offset'] + each['tokens']:,}"
     out.print(rows_table(_named(found.documents), "row", "component", "document", "of document", "license", "origin"))
+    _unknown(found.unknown)
 
 
 def _show_item(found: "TracedItem") -> None:
@@ -120,12 +122,22 @@ def _show_item(found: "TracedItem") -> None:
     shared = f"; {found.overlap['share']:.0%} of it is shared with {found.overlap['origin']}" if found.overlap else ""
     out.print(f"  overlap   {clean[found.clean]}{escape(shared)}", soft_wrap=True)
     if found.nearest:
-        out.print(
-            f"\nnearest of the {found.compared:,} documents that the model was shown, by the item's words in them (BM25):\n"
-        )
+        among = "the" if found.compared == found.shown else f"{found.compared:,} of the"
+        out.print(f"\nnearest of {among} {found.shown:,} documents that the model was shown, by the item's words (BM25):\n")
         out.print(rows_table(_named(found.nearest), "bm25", "words", "tokens", "license", "origin", "document"))
     elif found.model:
         out.print("\nno document that the model was shown holds a word of it, or its text is not kept")
+    if found.compared < found.shown:
+        out.print(
+            f"[yellow]not looked into[/yellow]  {found.shown - found.compared:,} documents: no corpus here holds their text"
+        )
+
+
+def _unknown(told: list[str]) -> None:
+    from rich.markup import escape
+
+    for each in told:
+        console().print(f"[yellow]not known[/yellow]  {escape(each)}", soft_wrap=True)
 
 
 def _named(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -55,7 +55,10 @@ def _show(found: "Verification") -> None:
     for left in found.unfinished:
         state = "[cyan]running[/cyan]" if left.running else "[yellow]unfinished[/yellow]"
         console.print(f"{state}  {escape(str(left.path))}: {left.what}, {decimal(left.num_bytes)}")
-    if any(not left.running for left in found.unfinished):
+    idle = [left for left in found.unfinished if not left.running]
+    if any(left.path.name.startswith(".aside-") for left in idle):
+        console.print("         `hephaestus rebuild KEY` puts what a rebuild put aside back, or something new in its place")
+    if any(not left.path.name.startswith(".aside-") for left in idle):
         console.print(
             "         the next run of these assets resumes or removes them; `hephaestus prune` removes what no recipe needs"
         )

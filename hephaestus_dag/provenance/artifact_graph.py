@@ -1,4 +1,4 @@
-"""What lies in a store and what was made of what, as the manifests say; the files themselves are not checked here."""
+"""What lies in a store and what was made of what, as the manifests say. Of files only the size of tables is checked."""
 
 import json
 import re
@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hephaestus_dag.manifests import ArtifactError, DamagedArtifactError, Report, read_manifest, report_of
+from hephaestus_dag.manifests import CHANGED, ArtifactError, DamagedArtifactError, Report, read_manifest, report_of
 from hephaestus_dag.scored_models import SCORES
 from hephaestus_dag.store_contents import contents, find_artifacts, written
 
 _SHARD = re.compile(r"documents/part-\d+\.parquet")
+_READ = (".parquet", ".json", ".npy")
+"""Files that questions are answered from."""
 
 
 class ProvenanceError(ArtifactError):
@@ -88,16 +90,32 @@ class ArtifactGraph:
         """By fingerprint, oldest first."""
         self.damaged: list[str] = []
         """Why a folder could not be taken into account."""
-        for node in sorted(self._read(), key=lambda node: (node.written, node.key)):
-            if only is None or node.fingerprint in only:
-                self.nodes[node.fingerprint] = node
+        names = None if only is None else {fingerprint[:12] for fingerprint in only}
+        for node in sorted(self._read(names), key=lambda node: (node.written, node.key)):
+            self.nodes[node.fingerprint] = node
         if not self.nodes:
             which = "" if only is None else " of this recipe"
-            raise ProvenanceError(f"{root} holds no finished artifact{which}; run a recipe, or give the folder with --store")
+            raise ProvenanceError(
+                f"{root} holds no finished artifact{which}; run a recipe, or give the folder with --store"
+                + "".join(f"\n{each}" for each in self.damaged)
+            )
 
     def inputs(self, node: Node) -> list[Node]:
         """Return the inputs of an artifact that are still in the store."""
         return [self.nodes[made] for made in node.inputs.values() if made in self.nodes]
+
+    def gone(self, node: Node) -> list[str]:
+        """Return, in words, which inputs of an artifact are no longer in the store, or are damaged."""
+        return [
+            f"{key}@{made[:12]} is {'damaged' if self._damage(f'{key}/{made[:12]}') else 'no longer in the store'}"
+            for key, made in node.inputs.items()
+            if made not in self.nodes
+        ]
+
+    @property
+    def holes(self) -> list[str]:
+        """What is damaged and what artifacts were made from and is no longer there: what answers may lack."""
+        return [*self.damaged, *dict.fromkeys(each for node in self.nodes.values() for each in self.gone(node))]
 
     @cached_property
     def followers(self) -> dict[str, list[Node]]:
@@ -115,16 +133,20 @@ class ArtifactGraph:
         ``hephaestus/stage1_checkpoint@step=120``. Raises ArtifactError with the closest names when there is none.
         """
         artifact, _, step = name.partition("@step=")
-        if step and not step.isdecimal():
+        if "@step=" in name and not step.isdecimal():
             raise ProvenanceError(f"{name!r}: write a step as a number, such as {artifact}@step=120")
         benchmark, _, model = artifact.partition(":")
         scores = [node for node in self.nodes.values() if model and node.is_score and node.key.partition("/")[0] == model]
         short = next((node.key for node in scores if benchmark in node.key.partition("/")[2].split("_")), "")
+        if model and not short and "/" not in artifact:
+            there = sorted({node.key for node in self.nodes.values() if node.is_score})
+            raise ProvenanceError(f"{self.root} holds no score {artifact}; it holds {', '.join(there) or 'none'}")
         path = find_artifacts(self.root, short or artifact)[-1]
         found = next((node for node in self.nodes.values() if node.path.absolute() == path.absolute()), None)
         if found is None:
-            damage = next((each for each in self.damaged if str(path) in each), "")
-            raise ProvenanceError(damage or f"{name} is not in the store {self.root}; give its store with --store")
+            raise ProvenanceError(
+                self._damage(str(path)) or f"{name} is not in the store {self.root}; give its store with --store"
+            )
         return found, int(step) if step else None
 
     def model_of(self, node: Node) -> Node | None:
@@ -142,9 +164,19 @@ class ArtifactGraph:
 
     def corpora(self, stages: Collection[Stage]) -> list[Node]:
         """Return the artifacts whose documents were tokenised for some stages, each once."""
-        nodes = {id(node): node for stage in stages for node in self._token_nodes(stage.checkpoint, stage.mixture_node)}
-        sources = [each for node in nodes.values() for each in self.inputs(node) if each.shards]
+        sources = [each for node in self._tokenised(stages) for each in self.inputs(node) if each.shards]
         return list({node.fingerprint: node for node in sources}.values())
+
+    def corpora_gone(self, stages: Collection[Stage]) -> list[str]:
+        """Return, in words, what was tokenised for some stages and is no longer there, each once."""
+        return list(dict.fromkeys(each for node in self._tokenised(stages) for each in self.gone(node)))
+
+    def _tokenised(self, stages: Collection[Stage]) -> list[Node]:
+        found = [node for stage in stages for node in self._token_nodes(stage.checkpoint, stage.mixture_node)]
+        return list({node.fingerprint: node for node in found}.values())
+
+    def _damage(self, place: str) -> str:
+        return next((each for each in self.damaged if place in each), "")
 
     def _stage(self, node: Node) -> Stage:
         within = [node, *(each for each in self.inputs(node) if not each.is_model)]
@@ -165,19 +197,27 @@ class ArtifactGraph:
         near = [*self.inputs(node), *([planned, *self.inputs(planned)] if planned else [])]
         return [each for each in near if each.holder("store.json")]
 
-    def _read(self) -> Iterator[Node]:
+    def _read(self, names: Collection[str] | None) -> Iterator[Node]:
         for path in contents(self.root).artifacts:
-            try:
-                manifest = read_manifest(path)
-            except DamagedArtifactError as error:
-                self.damaged.append(str(error))
-                continue
-            yield Node(
-                key=manifest["identity"]["key"],
-                fingerprint=manifest["fingerprint"],
-                path=path,
-                written=written(path),
-                inputs=manifest["identity"]["inputs"],
-                files={each["path"]: each["rows"] for each in manifest["files"]},
-                report=report_of(manifest),
-            )
+            if names is None or path.name in names:
+                try:
+                    yield _node(path)
+                except (ArtifactError, FileNotFoundError) as error:  # the latter: it went away meanwhile
+                    self.damaged.append(str(error))
+
+
+def _node(path: Path) -> Node:
+    manifest = read_manifest(path)
+    for each in manifest["files"]:
+        file = path / each["path"]
+        if file.suffix in _READ and not (file.is_file() and file.stat().st_size == each["size"]):
+            raise DamagedArtifactError(f"{file} {CHANGED if file.is_file() else 'is missing'}")
+    return Node(
+        key=manifest["identity"]["key"],
+        fingerprint=manifest["fingerprint"],
+        path=path,
+        written=written(path),
+        inputs=manifest["identity"]["inputs"],
+        files={each["path"]: each["rows"] for each in manifest["files"]},
+        report=report_of(manifest),
+    )

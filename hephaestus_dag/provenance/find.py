@@ -18,6 +18,7 @@ from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.mixture.store import MixtureError, TokenStore
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node, Stage
 from hephaestus_dag.provenance.question import CACHED_SHARDS, Condition, Question, condition_of, select
+from hephaestus_dag.provenance.trace import shown_tokens
 
 EXAMPLES = 5
 
@@ -57,12 +58,14 @@ class InModel:
     """Entries of ledgers that were shown; a document that is also an instruction counts twice."""
     tokens: int
     """As inputs, repeats included."""
-    share: float
-    """Of all tokens that were shown, 0 to 1."""
-    times: float
-    """Mean number of times that each of the tokens of the documents shown was seen."""
+    share: float | None
+    """Of all tokens that were shown, padding not counted, 0 to 1; None where ``complete`` is False."""
+    times: float | None
+    """Mean number of times that each of the tokens of the documents shown was seen; None where ``complete`` is False."""
     stages: dict[str, int]
     """Checkpoint -> tokens shown in its own stage."""
+    complete: bool
+    """Whether all of its training and all of the documents could be looked into; where not, the counts may be too small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class InScore:
     model: str
     tokens: int
     """Shown to the model."""
+    complete: bool
+    """As of the model."""
     headline: str
 
 
@@ -97,9 +102,18 @@ class Found:
     """What could not be looked into, and why."""
 
     @property
-    def present(self) -> bool:
-        """Whether a curated corpus still holds one of the documents, or a token store or model was made with it."""
-        return any(each.kept for each in self.corpora if each.curated) or bool(self.tokens or self.models)
+    def present(self) -> bool | None:
+        """Whether a curated corpus still holds one of the documents, or a token store or model was made with it.
+
+        None when none was found and something is unknown.
+        """
+        found = any(each.kept for each in self.corpora if each.curated) or bool(self.tokens or self.models)
+        return found or (None if self.unknown else False)
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether no table that was looked into knows any of the documents."""
+        return not (self.examples or self.corpora or self.tokens or self.models)
 
 
 def find(
@@ -117,8 +131,9 @@ def find(
         if folder := node.holder("store.json"):
             selected[folder] = ask.ledger(node, folder)
             tokens += _in_tokens(node.name, folder, selected[folder])
-    models, unknown = _in_models(looked, selected)
-    shown = {model.artifact: model.tokens for model in models}
+    in_part = ask.in_part(question, looked)
+    models, unknown = _in_models(looked, selected, {node.holder("store.json") for node in in_part})
+    shown = {model.artifact: model for model in models}
     holders = {each.artifact for each in (*(each for each in corpora if each.kept and each.curated), *tokens)}
     return Found(
         question=question.what,
@@ -128,13 +143,19 @@ def find(
         tokens=tokens,
         models=models,
         scores=[
-            InScore(artifact=node.name, model=model.name, tokens=shown[model.name], headline=node.report.headline)
+            InScore(
+                artifact=node.name,
+                model=model.artifact,
+                tokens=model.tokens,
+                complete=model.complete,
+                headline=node.report.headline,
+            )
             for node in looked.nodes.values()
-            if node.is_score and (model := looked.model_of(node)) and model.name in shown
+            if node.is_score and (scored := looked.model_of(node)) and (model := shown.get(scored.name))
         ],
         derived=_derived(looked, holders),
         near_copies=ask.near_copies(),
-        unknown=[*looked.damaged, *unknown],
+        unknown=[*looked.damaged, *(f"{node.name}: {gone}" for node in in_part for gone in graph.gone(node)), *unknown],
     )
 
 
@@ -180,6 +201,11 @@ class _Ask:
         mine = [np.flatnonzero(streams == number) for number in range(1, len(names) + 1)]
         return {name: (offsets[rows], lengths[rows]) for name, rows in zip(names, mine, strict=True) if len(rows)}
 
+    def in_part(self, question: Question, looked: ArtifactGraph) -> list[Node]:
+        """Return the artifacts that know some of the documents only: corpora are gone that say which are meant. Ids say it."""
+        asked = [] if question.document else [node for node in looked.nodes.values() if self.graph.gone(node)]
+        return [n for n in asked if "removed.parquet" in n.files or (n.holder("store.json") and not self.condition.ledger)]
+
     def near_copies(self) -> list[dict[str, Any]]:
         """Return the near-duplicates that curation knows of; none for whole licences, sources or origins."""
         if self.condition.ids is None:
@@ -220,24 +246,33 @@ def _in_tokens(artifact: str, folder: Path, selected: Selected) -> Iterator[InTo
         )
 
 
-def _in_models(graph: ArtifactGraph, selected: dict[Path, Selected]) -> tuple[list[InModel], list[str]]:
-    """Return what each model was shown of the selected documents, and why some models could not be looked into."""
-    found, unknown = [], list[str]()
+def _in_models(
+    graph: ArtifactGraph, selected: dict[Path, Selected], in_part: set[Path | None]
+) -> tuple[list[InModel], list[str]]:
+    """Return what each model was shown of the selected documents, and why some models could not be looked into.
+
+    ``in_part`` are the token stores of which the selection may be too small.
+    """
+    found, unknown, failed = [], list[str](), set[str]()
     shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]] = {}
     for node in graph.nodes.values():
         if not node.is_model:
             continue
         stages = graph.stages(node)
-        if gone := [key for stage in stages for key, made in stage.checkpoint.inputs.items() if made not in graph.nodes]:
-            unknown.append(f"{node.name}: {', '.join(dict.fromkeys(gone))} of its training is no longer in the store")
+        gone = list(dict.fromkeys(each for stage in stages for each in graph.gone(stage.checkpoint)))
+        if gone:
+            unknown.append(f"{node.name}: of its training {', '.join(gone)}")
         for stage in stages:
             if stage.checkpoint.fingerprint not in shown:
                 try:
                     shown[stage.checkpoint.fingerprint] = _in_stage(stage, selected)
                 except (MixtureError, OSError) as error:
                     shown[stage.checkpoint.fingerprint] = (0, {})
+                    failed.add(stage.checkpoint.fingerprint)
                     unknown.append(f"{stage.checkpoint.name}: {error}")
-        found += _in_model(node, stages, shown, selected)
+        complete = not gone and failed.isdisjoint(stage.checkpoint.fingerprint for stage in stages)
+        complete = complete and in_part.isdisjoint(store for stage in stages for store in stage.stores)
+        found += _in_model(node, stages, shown, selected, complete)
     return found, unknown
 
 
@@ -253,7 +288,7 @@ def _in_stage(stage: Stage, selected: dict[Path, Selected]) -> tuple[int, dict[t
             offsets, lengths = selected[place[0]][stream["name"]]
             visits = visits_of(loader, number, last=stage.sequences)
             found[place] = tokens_shown(offsets, lengths, visits, loader.sequence_length) + found.get(place, 0)
-    return stage.sequences * loader.sequence_length, found
+    return shown_tokens(loader, stage.sequences), found
 
 
 def _in_model(
@@ -261,6 +296,7 @@ def _in_model(
     stages: list[Stage],
     shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]],
     selected: dict[Path, Selected],
+    complete: bool,
 ) -> Iterator[InModel]:
     total = sum(shown[stage.checkpoint.fingerprint][0] for stage in stages)
     by_stage, by_document = dict[str, int](), dict[tuple[Path, str], np.ndarray]()
@@ -276,9 +312,10 @@ def _in_model(
             artifact=node.name,
             documents=sum(int((tokens > 0).sum()) for tokens in by_document.values()),
             tokens=seen,
-            share=seen / total,
-            times=round(seen / unique, 3),
+            share=seen / total if complete else None,
+            times=round(seen / unique, 3) if complete else None,
             stages={name: tokens for name, tokens in by_stage.items() if tokens},
+            complete=complete,
         )
 
 

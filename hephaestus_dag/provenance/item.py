@@ -44,7 +44,9 @@ class TracedItem:
     overlap: dict[str, Any] | None
     """Where a document shares words with the item: share, words, matched, document_id, source, origin."""
     compared: int
-    """Documents that were compared with the item: all that the model was shown."""
+    """Documents that were compared with the item: those that the model was shown and whose text a corpus holds."""
+    shown: int
+    """Different documents that the model was shown."""
     nearest: list[dict[str, Any]]
     """Rows of document_id, bm25, words (of the item, in it), source, origin, license, tokens (shown), text (its beginning)."""
 
@@ -61,7 +63,7 @@ def trace_item(item: str, node: Node, graph: ArtifactGraph, connection: duckdb.D
     found = _asked(item, source) if source else {}
     model = model_of(node, graph)
     stages = graph.stages(model) if model else []
-    nearest, compared = _nearest(_query(found), stages, graph, connection) if found else ([], 0)
+    nearest, compared, shown = _nearest(_query(found), stages, graph, connection) if found else ([], 0, 0)
     clean, overlap = _overlap(item, stages, graph)
     return TracedItem(
         item=item,
@@ -72,6 +74,7 @@ def trace_item(item: str, node: Node, graph: ArtifactGraph, connection: duckdb.D
         clean=clean,
         overlap=overlap,
         compared=compared,
+        shown=shown,
         nearest=nearest,
     )
 
@@ -132,12 +135,12 @@ def _query(found: dict[str, Any]) -> str:
 
 def _nearest(
     query: str, stages: Sequence[Stage], graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection
-) -> tuple[list[dict[str, Any]], int]:
-    """Return the documents nearest to a text among those that some stages showed, and how many these are."""
+) -> tuple[list[dict[str, Any]], int, int]:
+    """Return the documents nearest to a text among those that some stages showed, how many were compared and were shown."""
     trained = trained_by(stages, graph).group_by("document_id").aggregate([("tokens", "sum")])
     shards = [shard for node in graph.corpora(stages) for shard in node.shards]
     if not shards:
-        return [], 0
+        return [], 0, trained.num_rows
     connection.register("trained", trained.rename_columns({"tokens_sum": "tokens"}))
     texts = "SELECT DISTINCT ON (id) id, text FROM read_parquet($shards) SEMI JOIN trained ON id = document_id"
     scorer = BM25(query)
@@ -150,7 +153,7 @@ def _nearest(
     """
     rows = connection.sql(told, params={"shards": shards, "best": list(best)}).to_arrow_table().to_pylist()
     described = {row["document_id"]: row for row in rows}
-    return [{**row, **described[identity]} for identity, row in best.items()], scorer.num_documents
+    return [{**row, **described[identity]} for identity, row in best.items()], scorer.num_documents, trained.num_rows
 
 
 class BM25:

@@ -17,6 +17,7 @@ SHORTEST_TEXT = 12
 """Characters of a passage, at least: shorter ones are in too many documents to mean one."""
 MOST_DOCUMENTS = 10_000
 """Documents that a passage or the beginning of an id may stand for."""
+_ID = re.compile(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},32}}")
 CACHED_SHARDS = ".cache/web_shards/*/documents.parquet"
 """What was read of the web and kept for the next run, before curation."""
 
@@ -67,9 +68,9 @@ class Condition:
 
 def guess(words: str, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection) -> Question:
     """Return what somebody means who only says some words: an id, a source, a licence, or else a passage of text."""
-    if re.fullmatch(rf"[0-9a-f]{{{FEWEST_DIGITS},32}}", words):
+    if _ID.fullmatch(words):
         return Question(document=words)
-    if words in _distinct(graph, connection, "source"):
+    if words in _sources(graph, connection):
         return Question(source=words)
     if " " not in words and is_identifier(words):
         return Question(license=words)
@@ -82,17 +83,17 @@ def condition_of(question: Question, graph: ArtifactGraph, connection: duckdb.Du
         known = _distinct(graph, connection, "license")
         named = sorted(each for each in known if mentions(each, question.license))
         if not named:
-            raise ProvenanceError(f"no document here names the licence {question.license!r}; there are {_some(known)}")
+            raise _none(graph, f"no document here names the licence {question.license!r}; there are {_some(known)}")
         return Condition("license IN (SELECT unnest($licenses))", {"licenses": named})
     if question.source:
-        known = _distinct(graph, connection, "source")
+        known = _sources(graph, connection)
         if question.source not in known:
-            raise ProvenanceError(f"no document here is of the source {question.source!r}; there are {_some(known)}")
+            raise _none(graph, f"no document here is of the source {question.source!r}; there are {_some(known)}")
         return Condition("source = $source", {"source": question.source}, ledger="source = $source")
     if question.origin:
         condition = Condition("starts_with(origin, $origin)", {"origin": question.origin})
         if not select(graph, connection, condition.where, condition.values, 1):
-            raise ProvenanceError(f"no document in {graph.root} has an origin that begins with {question.origin!r}")
+            raise _none(graph, f"no document in {graph.root} has an origin that begins with {question.origin!r}")
         return condition
     ids = _by_id(question.document, graph, connection) if question.document else _by_text(question.text, graph, connection)
     return Condition("id IN (SELECT unnest($ids))", {"ids": ids}, tuple(ids))
@@ -118,14 +119,17 @@ def select(
 
 
 def _by_id(begins: str, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    if not _ID.fullmatch(begins):
+        raise ProvenanceError(f"{begins!r} is no document id: give {FEWEST_DIGITS} to 32 hexadecimal digits")
+    begins = begins.lower()
     if len(begins) == 32:
         return [begins]
-    if not re.fullmatch(rf"[0-9a-f]{{{FEWEST_DIGITS},32}}", begins):
-        raise ProvenanceError(f"{begins!r} is no document id: give {FEWEST_DIGITS} to 32 hexadecimal digits")
-    found = sorted(row["id"] for row in select(graph, connection, "starts_with(id, $begins)", {"begins": begins}, 10))
-    if len(found) != 1:
-        why = f"begins {len(found)} documents: {', '.join(found)}" if found else f"begins no document in {graph.root}"
-        raise ProvenanceError(f"{begins} {why}; give {'more' if found else 'other'} digits")
+    held = [row["id"] for row in select(graph, connection, "starts_with(id, $begins)", {"begins": begins}, 10)]
+    found = sorted({*held, *_in_ledgers(graph, connection, "document_id", "starts_with(document_id, $begins)", begins=begins)})
+    if not found:
+        raise _none(graph, f"{begins} begins no document in {graph.root}; give other digits")
+    if len(found) > 1:
+        raise ProvenanceError(f"{begins} begins {len(found)} documents: {', '.join(found)}; give more digits")
     return found
 
 
@@ -142,7 +146,7 @@ def _by_text(passage: str, graph: ArtifactGraph, connection: duckdb.DuckDBPyConn
     query = f"SELECT DISTINCT id FROM read_parquet($shards) WHERE contains(text, $passage) LIMIT {MOST_DOCUMENTS + 1}"
     found = connection.execute(query, {"shards": shards, "passage": passage}).fetchall() if shards else []
     if not found:
-        raise ProvenanceError(f"no document in {graph.root} holds {passage!r}; capitals, spaces and line breaks count")
+        raise _none(graph, f"no document in {graph.root} holds {passage!r}; capitals, spaces and line breaks count")
     if len(found) > MOST_DOCUMENTS:
         raise ProvenanceError(f"more than {MOST_DOCUMENTS:,} documents hold {passage!r}; give a longer passage")
     return sorted(row[0] for row in found)
@@ -152,6 +156,27 @@ def _distinct(graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection, colum
     shards = shards_of(graph)
     query = f"SELECT DISTINCT {column} FROM read_parquet($shards)"
     return sorted(row[0] for row in connection.execute(query, {"shards": shards}).fetchall()) if shards else []
+
+
+def _sources(graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return sorted({*_distinct(graph, connection, "source"), *_in_ledgers(graph, connection, "source")})
+
+
+def _in_ledgers(
+    graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection, column: str, where: str = "true", **values: str
+) -> list[str]:
+    """Return values of a column of the ledgers, which know documents whose corpus is no longer there; 10 with a condition."""
+    folders = [folder for node in graph.nodes.values() if (folder := node.holder("ledger.parquet"))]
+    if not folders:
+        return []
+    query = f"SELECT DISTINCT {column} FROM read_parquet($ledgers) WHERE {where}" + (" LIMIT 10" if values else "")
+    ledgers = [str(folder / "ledger.parquet") for folder in folders]
+    return [row[0] for row in connection.execute(query, {"ledgers": ledgers, **values}).fetchall()]
+
+
+def _none(graph: ArtifactGraph, why: str) -> ProvenanceError:
+    """Return that nothing is meant, with what could not be looked into."""
+    return ProvenanceError("\n".join([why, *(f"not looked into: {each}" for each in graph.holes)]))
 
 
 def _some(names: Sequence[str]) -> str:

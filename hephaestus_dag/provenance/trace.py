@@ -9,8 +9,9 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hephaestus_dag.evaluation.trained_on import TRAINED_SCHEMA, shown_documents
+from hephaestus_dag.evaluation.trained_on import TRAINED_SCHEMA, shown_documents, tokens_shown, visits_of
 from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.mixture.store import MixtureError
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node, ProvenanceError, Stage
@@ -29,6 +30,7 @@ class TracedStage:
     steps: int
     sequences: int
     tokens: int
+    """As inputs; padding of instructions is not counted."""
     shares: dict[str, float]
     """Component of the mixture -> its share of the sequences that were shown, 0 to 1."""
 
@@ -57,6 +59,8 @@ class Trace:
     """The documents with most tokens: rows of document_id, source, origin, license, tokens."""
     others: list[str] = field(default_factory=list)
     """Older artifacts of the same name."""
+    unknown: list[str] = field(default_factory=list)
+    """Of which documents origin and licence are not known because their corpora are gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class TracedStep:
     steps: int
     documents: list[dict[str, Any]]
     """Rows of row (of the global batch), component, position, tokens, offset, document_id, source, origin, license."""
+    unknown: list[str] = field(default_factory=list)
+    """As in `Trace`."""
 
 
 def trace(node: Node, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnection) -> Trace:
@@ -94,6 +100,7 @@ def trace(node: Node, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnectio
         licenses=_grouped(total, "license"),
         examples=described.sort_by([("tokens", "descending"), ("document_id", "ascending")]).slice(0, EXAMPLES).to_pylist(),
         others=others,
+        unknown=_undescribed(described, stages, graph),
     )
 
 
@@ -102,9 +109,9 @@ def model_of(node: Node, graph: ArtifactGraph) -> Node | None:
     if not (node.is_score or node.is_model):
         raise ProvenanceError(f"{node.name} is neither a score nor a checkpoint; `hephaestus find` follows documents forwards")
     model = graph.model_of(node)
-    gone = [key for key, made in node.inputs.items() if made not in graph.nodes and key != "benchmark_items"]
+    gone = [each for each in graph.gone(node) if not each.startswith("benchmark_items@")]
     if model is None and gone:
-        raise ProvenanceError(f"{node.name} was made from {gone[0]}, which is no longer in the store; run its recipe again")
+        raise ProvenanceError(f"{node.name}: its input {gone[0]}; run its recipe again")
     return model
 
 
@@ -115,11 +122,8 @@ def trained_by(stages: Sequence[Stage], graph: ArtifactGraph) -> pa.Table:
     """
     tables = [TRAINED_SCHEMA.empty_table()]
     for stage in stages:
-        gone = [key for key, made in stage.checkpoint.inputs.items() if made not in graph.nodes]
-        if gone:
-            raise ProvenanceError(
-                f"{stage.checkpoint.name}: its input {gone[0]} is no longer in the store; run its recipe again"
-            )
+        if gone := graph.gone(stage.checkpoint):
+            raise ProvenanceError(f"{stage.checkpoint.name}: its input {gone[0]}; run its recipe again")
         if stage.mixture:
             tables += shown_documents(_loader(stage), last=stage.sequences)
     totals = pa.concat_tables(tables).group_by(["document_id", "source", "domain"]).aggregate([("tokens", "sum")])
@@ -166,9 +170,31 @@ def trace_step(
             # The last target of a sequence is no input: where it alone is of a document, nothing of that was shown.
             found += [{**place, "document_id": span.document_id}] if tokens > 0 else []
     ids = pa.table({"document_id": pa.array([each["document_id"] for each in found], pa.string())})
-    origins = {row["document_id"]: row for row in _described(ids, graph.corpora([stage]), connection).to_pylist()}
-    documents = [each | origins[each["document_id"]] for each in found]
-    return TracedStep(checkpoint=node.name, step=step, steps=steps, documents=documents)
+    described = _described(ids, graph.corpora([stage]), connection)
+    origins = {row["document_id"]: row for row in described.to_pylist()}
+    return TracedStep(
+        checkpoint=node.name,
+        step=step,
+        steps=steps,
+        documents=[
+            {**each, **origins[each["document_id"]], "source": origins[each["document_id"]]["source"] or ""} for each in found
+        ],
+        unknown=_undescribed(described, [stage], graph),
+    )
+
+
+def shown_tokens(loader: MixtureLoader, sequences: int) -> int:
+    """Return the tokens that the first sequences of a mixture show as inputs; the padding of packed ones is none."""
+    total = 0
+    for number, stream in enumerate(loader.streams):
+        visits, store = visits_of(loader, number, last=sequences), loader.stores[stream["store"]]
+        if store.streams[stream["name"]].sequence_length is None:
+            total += int(visits.sum()) * loader.sequence_length
+        else:
+            ledger = store.stream_ledger(stream["name"], ["offset", "length"])
+            offsets, lengths = ledger["offset"].to_numpy(), ledger["length"].to_numpy()
+            total += int(tokens_shown(offsets, lengths, visits, loader.sequence_length).sum())
+    return total
 
 
 def _loader(stage: Stage) -> MixtureLoader:
@@ -189,7 +215,7 @@ def _traced(stage: Stage) -> TracedStage:
         mixture=stage.mixture_node.name,
         steps=stage.sequences // stage.batch,
         sequences=stage.sequences,
-        tokens=stage.sequences * loader.sequence_length,
+        tokens=shown_tokens(loader, stage.sequences),
         shares={name: round(count / stage.sequences, 4) for name, count in mix.items()},
     )
 
@@ -210,6 +236,13 @@ def _described(documents: pa.Table, corpora: Sequence[Node], connection: duckdb.
     connection.register("held", held)
     query = "SELECT * REPLACE (coalesce(origin, '') AS origin, coalesce(license, '') AS license)"
     return connection.sql(f"{query} FROM asked LEFT JOIN held USING (document_id)").to_arrow_table()
+
+
+def _undescribed(described: pa.Table, stages: Sequence[Stage], graph: ArtifactGraph) -> list[str]:
+    """Return how many documents no corpus describes, where corpora are gone that may have held them."""
+    gone = graph.corpora_gone(stages)
+    count = len(described.filter(pc.field("origin") == "")["document_id"].unique()) if gone else 0
+    return [f"origin and licence of {count:,} documents: {', '.join(gone)}"] if count else []
 
 
 def _grouped(table: duckdb.DuckDBPyRelation, by: str) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ def _what_it_is(summary: Mapping[str, Any], backbone: str | None) -> str:
     stage = next((words for name, words in STAGES.items() if name in summary["title"]), "a language model")
     if backbone and backbone not in PACKAGED and not _on_hub(backbone):
         backbone = Path(backbone).name  # where a folder lies is this machine's matter
-    began = f"It began as `{backbone}`." if backbone else "It began with fresh weights."
+    began = f"The backbone began {f'as `{backbone}`' if backbone else 'with fresh weights'}."
     count = summary["parameters"]
     return (
         f"{stage[0].upper()}{stage[1:]}. {began}\n"

@@ -92,6 +92,7 @@ def rebuild(lineage: "Lineage", recipe: str, key: str, root: Path, watch: Watch)
     started = time.monotonic()
     with _aside(root, key, target) as aside, tempfile.TemporaryDirectory() as folder:
         home = Path(os.environ.get("DAGSTER_HOME") or _throw_away_home(Path(folder)))
+        home.mkdir(parents=True, exist_ok=True)  # Dagster asks for a folder that is there
         _run(lineage.assets[key].page, recipe, root, home, watch)
         after, before = read_manifest(target), _manifest_if_whole(aside)
         return Rebuilt(

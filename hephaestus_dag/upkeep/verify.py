@@ -10,7 +10,15 @@ from typing import Any
 
 from hephaestus_dag.artifacts import is_held
 from hephaestus_dag.identity import Identity
-from hephaestus_dag.manifests import CHANGED, MANIFEST, DamagedArtifactError, read_manifest, sha256, wrong_files
+from hephaestus_dag.manifests import (
+    CHANGED,
+    MANIFEST,
+    DamagedArtifactError,
+    MissingArtifactError,
+    read_manifest,
+    sha256,
+    wrong_files,
+)
 from hephaestus_dag.store_contents import LEFTOVERS, Leftover, contents, folder_size
 
 
@@ -69,7 +77,10 @@ def verify(
             problem = str(error).removeprefix(f"{folder / MANIFEST} ")
             damages.append(_damage(root, folder, folder / MANIFEST, problem))
             continue
-        if not _belongs(root, folder, manifest):
+        except MissingArtifactError:  # removed meanwhile
+            damages.append(_damage(root, folder, folder, "is a link that leads nowhere", f"delete the link {folder}"))
+            continue
+        if not belongs(root, folder, manifest):
             damages.append(_damage(root, folder, folder, "lies where another artifact belongs", f"delete the folder {folder}"))
         wrong = wrong_files(folder, manifest)
         damages += [_damage(root, folder, path, problem) for path, problem in wrong]
@@ -99,16 +110,22 @@ def verify(
         files=len(waiting),
         num_bytes=total,
         seconds=time.monotonic() - started,
-        damages=sorted(damages, key=lambda damage: damage.path),
-        unfinished=[_unfinished(root, leftover) for leftover in whole.leftovers] if whole else [],
+        damages=sorted((each for each in damages if not _in_work(root, each)), key=lambda damage: damage.path),
+        unfinished=[_unfinished(root, left) for left in whole.leftovers if left.path.exists()] if whole else [],
     )
 
 
-def _belongs(root: Path, folder: Path, manifest: dict[str, Any]) -> bool:
+def belongs(root: Path, folder: Path, manifest: dict[str, Any]) -> bool:
     """Return whether identity, fingerprint and place agree; an artifact outside the store may lie anywhere."""
     agrees = Identity(**manifest["identity"]).fingerprint == manifest["fingerprint"]
     inside = folder.is_relative_to(root)
     return agrees and (not inside or folder == root / manifest["identity"]["key"] / manifest["fingerprint"][:12])
+
+
+def _in_work(root: Path, damage: Damage) -> bool:
+    """Return whether an artifact looks damaged since it is being removed or made again at this moment."""
+    key, _, name = damage.artifact.rpartition("@")
+    return not os.path.lexists(root / key / name) or (not Path(key).is_absolute() and is_held(root, key, name))
 
 
 def _damage(root: Path, folder: Path, path: Path, problem: str, remedy: str = "") -> Damage:

@@ -97,6 +97,9 @@ def test_a_recipe_whose_inputs_are_missing_is_planned(tmp_path: Path, monkeypatc
         (["paper", "--device", "abacus"], "gpu 'abacus' is not known; choose one of A100-40GB"),
         (["paper", "--mfu", "1.5"], "mfu 1.5 is a share"),
         (["paper", "--gflops", "5"], "--gflops is the peak of a CPU core"),
+        (["laptop", "--gflops", "nan"], "no number of GFLOP/s"),
+        (["laptop", "--gflops", "inf"], "no number of GFLOP/s"),
+        (["paper", "--mfu", "nan"], "mfu nan is a share"),
         (["nowhere"], "no recipe 'nowhere'"),
     ],
 )

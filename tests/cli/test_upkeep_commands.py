@@ -54,6 +54,33 @@ def test_card_is_written_where_asked(folder: Path, tmp_path: Path) -> None:
     assert run("card", "words", "-o", str(file), store=tmp_path).exit_code == 0
     assert "| words | 1 |" in file.read_text()
     assert run("card", "words", store=tmp_path).output == file.read_text()
+    file.write_text("of a person")
+    refused = run("card", "words", "-o", str(file), store=tmp_path)
+    assert (refused.exit_code, file.read_text()) == (2, "of a person")
+    assert "--force" in refused.output
+    assert run("card", "words", "-o", str(file), "--force", store=tmp_path).exit_code == 0
+    assert "| words | 1 |" in file.read_text()
+    nowhere = run("card", "words", "-o", str(tmp_path / "no" / "card.md"), store=tmp_path)
+    assert nowhere.exit_code == 2
+    assert "cannot be written: No such file" in nowhere.output
+
+
+def test_a_store_is_a_folder_with_a_name(folder: Path, tmp_path: Path) -> None:
+    empty = CliRunner().invoke(main, ["prune", "laptop", "--store", ""])
+    assert (empty.exit_code, "it is empty" in empty.output) == (2, True)
+    file = run("verify", store=folder / "words.txt")
+    assert (file.exit_code, "is a file; a store is a folder" in file.output) == (2, True)
+    for arguments in (("rebuild", "text_documents"), ("prune", "laptop"), ("card", "words")):
+        found = run(*arguments, store=tmp_path / "nowhere")
+        assert (found.exit_code, "there is no store" in found.output) == (2, True), found.output
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_a_rebuild_put_aside_has_its_own_remedy(folder: Path, tmp_path: Path) -> None:
+    folder.rename(folder.with_name(f".aside-{folder.name}"))
+    told = run("verify", store=tmp_path).output
+    assert "`hephaestus rebuild KEY`" in told
+    assert "resumes" not in told
 
 
 def test_prune_lists_first_and_removes_when_told(folder: Path, tmp_path: Path) -> None:
@@ -62,7 +89,9 @@ def test_prune_lists_first_and_removes_when_told(folder: Path, tmp_path: Path) -
     assert f"words/{folder.name}" in listed.output
     assert "nothing was removed" in listed.output
     assert folder.exists()
-    told = json.loads(run("prune", "laptop", "--yes", "--json", store=tmp_path).output)
+    assert "what is new stays" in listed.output
+    assert json.loads(run("prune", "laptop", "--yes", "--json", store=tmp_path).output)["removed"] == []
+    told = json.loads(run("prune", "laptop", "--yes", "--older-than", "0", "--json", store=tmp_path).output)
     assert str(folder) in told["removed"]
     assert not folder.exists()
 

@@ -102,6 +102,8 @@ def test_rare_words_count_more_than_frequent_ones_and_length_is_allowed_for():
     [
         ("tiny/bfcl_score", "did you mean"),
         ("tiny/stage1_checkpoint@step=x", "write a step as a number"),
+        ("tiny/stage1_checkpoint@step=", "write a step as a number"),
+        ("bfcl:nosuch", "it holds base/bfcl_scores, tiny/bfcl_scores"),
         ("seed_corpus", "neither a score nor a checkpoint"),
         ("backbone@step=1", "was not trained here"),
         ("tiny/stage1_checkpoint@step=10", "trained for 9 steps"),

@@ -92,6 +92,24 @@ def test_what_builds_left_is_told_from_builds_that_run(tmp_path: Path) -> None:
         assert all(each.running for each in verify(tmp_path).unfinished)
 
 
+def test_what_is_removed_or_made_again_meanwhile_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = built(tmp_path)
+    (store.path(WORDS) / "empty").unlink()
+    with lock(tmp_path, WORDS.key, store.path(WORDS).name):
+        assert not verify(tmp_path).damages
+    assert verify(tmp_path).damages
+    assert not verify(tmp_path, [store.path(LINES), tmp_path / "lines" / "0123456789ab"]).damages
+
+
+def test_a_link_that_leads_nowhere_is_damage(tmp_path: Path) -> None:
+    built(tmp_path)
+    link = tmp_path / "lines" / "0123456789ab"
+    link.symlink_to(tmp_path / "gone")
+    (damage,) = verify(tmp_path).damages
+    assert damage.problem == "is a link that leads nowhere"
+    assert find_artifacts(tmp_path, "lines")[0] == link  # the oldest: its time is not known
+
+
 def test_names_mean_artifacts(tmp_path: Path) -> None:
     store = built(tmp_path)
     newer = Identity(key="lines", code="d")
@@ -109,5 +127,7 @@ def test_names_mean_artifacts(tmp_path: Path) -> None:
         find_artifacts(tmp_path, "words")
     with pytest.raises(ArtifactError, match=f"its fingerprints there: .*{new.name}"):
         find_artifacts(tmp_path, "lines@ffffffffffff")
+    with pytest.raises(ArtifactError, match="holds no artifact x"):
+        find_artifacts(tmp_path, "x" * 5_000)
     with pytest.raises(ArtifactError, match="there is no store"):
         find_artifacts(tmp_path / "nowhere", "lines")
