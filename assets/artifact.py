@@ -28,7 +28,7 @@ from hephaestus_dag.artifacts import (
     Workspace,
     differences,
 )
-from hephaestus_dag.code_version import function_version
+from hephaestus_dag.code_version import edited_since, function_version
 from hephaestus_dag.recipe import Recipe
 from resources.compute import LocalPool
 from resources.store import ArtifactStore
@@ -213,6 +213,8 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     def write(workspace: Workspace) -> Report:
         if changed := differences(dict(identity.values), asset.values(lineage.recipe), "values"):
             raise ValueError(f"{asset.key}: what it reads changed since this run began ({'; '.join(changed)}): start it again")
+        if edited := edited_since(asset.function, asset.programs):
+            raise ValueError(f"{asset.key}: its code was edited since this run began ({', '.join(edited)}): start it again")
         log(f"building {store.path(identity)}: {'; '.join(workspace.reasons)}")
         job = Build(
             key=asset.key,

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 PACKAGE = "hephaestus_dag"
 _ROOT = Path(__file__).parent
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_READ: dict[Path, tuple[int, int] | None] = {}
+"""What `_state` said of a file when it was read."""
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
@@ -34,12 +36,28 @@ def function_version(function: Callable[..., Any], programs: tuple[str, ...] = (
 
     `programs` names modules that the function runs by name, in a process of their own, and so does not import.
     """
-    functions = [_function(helper) for helper in _with_helpers(function)]
-    roots = {name for code in functions for name in code.imports} | set(programs)
+    functions, modules = _reached(function, programs)
     digest = hashlib.sha256()
-    for code in [*functions, *(_module(module) for module in sorted(_closure(roots)))]:
+    for code in [*map(_function, functions), *map(_module, modules)]:
         digest.update(code.digest)
     return digest.hexdigest()[:16]
+
+
+def edited_since(function: Callable[..., Any], programs: tuple[str, ...] = ()) -> list[str]:
+    """Return the files of a code version that were edited since this process read them.
+
+    A module that is imported only now may hold other code than the version says.
+    """
+    functions, modules = _reached(function, programs)
+    files = {*(Path(helper.__code__.co_filename) for helper in functions), *filter(None, map(_path, modules))}
+    return sorted(str(file) for file in files if _READ[file] != _state(file))
+
+
+def _reached(function: Callable[..., Any], programs: tuple[str, ...]) -> tuple[list[Callable[..., Any]], list[str]]:
+    """Return the functions and the modules of the library that make up a code version."""
+    functions = _with_helpers(function)
+    roots = {name for helper in functions for name in _function(helper).imports} | set(programs)
+    return functions, sorted(_closure(roots))
 
 
 def _with_helpers(function: Callable[..., Any]) -> list[Callable[..., Any]]:
@@ -78,7 +96,7 @@ def _function(function: Callable[..., Any]) -> _Code:
 @cache
 def _definitions(file: str) -> dict[int, ast.FunctionDef]:
     """Return the functions of a file by the line that they begin at, decorators included."""
-    found = (node for node in ast.walk(ast.parse(Path(file).read_bytes())) if isinstance(node, ast.FunctionDef))
+    found = (node for node in ast.walk(_parse(Path(file))) if isinstance(node, ast.FunctionDef))
     return {min([node.lineno, *(each.lineno for each in node.decorator_list)]): node for node in found}
 
 
@@ -87,7 +105,21 @@ def _module(name: str) -> _Code:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name} in {PACKAGE}")
-    return _read(ast.parse(path.read_bytes()))
+    return _read(_parse(path))
+
+
+def _parse(path: Path) -> ast.Module:
+    _READ[path] = _state(path)
+    return ast.parse(path.read_bytes())
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return when a file was written last and its size in bytes; None when it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _read(tree: ast.AST) -> _Code:

@@ -55,6 +55,16 @@ def test_programs_that_are_run_by_name_count_too(package: Path) -> None:
         version("hephaestus_dag.missing")
 
 
+def test_an_edit_after_the_version_was_taken_is_noticed(package: Path) -> None:
+    version("hephaestus_dag.other")
+    assert code_version.edited_since(asset, ("hephaestus_dag.other",)) == []
+    (package / "deep" / "words.py").write_text("LIMIT = 40\n")
+    (package / "other.py").unlink()
+    edited = code_version.edited_since(asset, ("hephaestus_dag.other",))
+    assert edited == [str(package / "deep" / "words.py"), str(package / "other.py")]
+    assert code_version.edited_since(asset) == [str(package / "deep" / "words.py")]
+
+
 @contextmanager
 def opened(build):
     from hephaestus_dag.filters import keep  # pyright: ignore[reportMissingImports]
