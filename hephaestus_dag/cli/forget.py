@@ -61,7 +61,7 @@ def command(
     for warning in warnings:
         click.echo(f"mind: {warning}")
     path = shlex.quote(str(out))
-    click.echo(f"next: hephaestus run {path}, then hephaestus find ... --recipe {path}")
+    click.echo(f"next: hephaestus run {path}, then the same question to hephaestus find with --recipe {path}")
 
 
 def _told(excluded: dict[str, list[str]]) -> str:

@@ -85,7 +85,7 @@ def command(
     graph = lineage(read, fixed=False)
     inputs = {key: graph.assets[key].inputs for key in (*found.costs, *graph.assets) if key in graph.assets}
     lacking = dict.fromkeys(found.lacking, "inputs of the recipe are missing here")
-    found = replace(found, standings=standings(store, inputs, graph.identity, lacking))
+    found = replace(found, standings=standings(store, inputs, graph.identity, lacking, bool(missing)))
     if as_json:
         click.echo(json.dumps(record(found), indent=2, ensure_ascii=False))
     else:

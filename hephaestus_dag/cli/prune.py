@@ -86,7 +86,10 @@ def _show(
             f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {len(kept)}, new or in use" if kept else "")
         )
     elif found:
-        console.print("nothing was removed: add --yes to remove it")
+        can_go = not all(each.fresh for each in found)
+        console.print("nothing was removed" + (": add --yes to remove what is not new" if can_go else ""))
+    if found and not num_reached:
+        console.print("nothing here was made by today's code: after an update all of it counts as not reached, models included")
     if any(each.fresh for each in found):
         console.print("what is new stays, since a run may be about to read it; --older-than 0 when none runs")
 

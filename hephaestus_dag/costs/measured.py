@@ -69,10 +69,12 @@ class _Agreeing:
                 source = sources.get(name.removeprefix(f"{section}."))
                 said = source.model_dump(mode="json", exclude={"location", "weight"}) if source else None
                 return isinstance(value, dict) and said == {field: each for field, each in value.items() if field != "input"}
+        if name.partition(".")[0] not in type(self.recipe).model_fields:
+            return True
         try:
             return value == self.recipe.value(name)
         except (AttributeError, KeyError, TypeError):
-            return "." not in name
+            return False
 
 
 def _sizes(manifest: Manifest) -> Measured:

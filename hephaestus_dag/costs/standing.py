@@ -18,6 +18,7 @@ from hephaestus_dag.manifests import (
     read_manifest,
     wrong_files,
 )
+from hephaestus_dag.sources.reading.distributions import MissingPackageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,17 @@ class Standing:
 
 
 def standings(
-    store: Path, inputs: Mapping[str, Sequence[str]], identify: Callable[[str], Identity], missing: Mapping[str, str]
+    store: Path,
+    inputs: Mapping[str, Sequence[str]],
+    identify: Callable[[str], Identity],
+    missing: Mapping[str, str],
+    incomplete: bool,
 ) -> dict[str, Standing]:
     """Return how every asset stands, by key.
 
     ``inputs`` are those of every asset, ``missing`` says which of them read something that is not here: their identities,
-    and those of all that follows, cannot be known. An error of ``identify`` is such a reason only where something is missing.
+    and those of all that follows, cannot be known. An error of ``identify`` is such a reason only where the recipe is
+    ``incomplete``, that is, where any of its inputs is missing.
     """
     reader = _Reader(store)
     found: dict[str, Standing] = {}
@@ -56,8 +62,8 @@ def standings(
             return Standing(action="unknown", reasons=(f"what {', '.join(unknown)} will be is not known",))
         try:
             identity = identify(key)
-        except (ImportError, OSError, ValueError) as error:
-            if not missing:
+        except (ImportError, MissingPackageError, OSError, ValueError) as error:
+            if not incomplete:
                 raise
             return Standing(action="unknown", reasons=(str(error),))
         reader.identities[key] = identity

@@ -33,7 +33,7 @@ class Smithy:
         return Report(headline="made")
 
     def stand(self, missing: dict[str, str] | None = None) -> dict[str, Standing]:
-        return standings(self.store.root, INPUTS, self.identity, missing or {})
+        return standings(self.store.root, INPUTS, self.identity, missing or {}, bool(missing))
 
 
 @pytest.fixture

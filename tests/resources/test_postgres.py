@@ -50,6 +50,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_runs_are_kept_in_postgres(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dagster_postgres", reason="needs the extra postgres")
     monkeypatch.setenv("HEPHAESTUS_POSTGRES_URL", postgres_url)
     settings = [(ROOT / name).read_text() for name in ("dagster.yaml", "deploy/postgres.yaml")]
     (tmp_path / "dagster.yaml").write_text("".join(settings))
