@@ -1,16 +1,14 @@
 """A store that is full, or cannot be written: clear words, nothing lost, nothing half there."""
 
 import re
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hephaestus_dag.artifacts import ArtifactError, Identity, Report, Store, Workspace
+from tests.full_disk import no_file_above
 
 SMALL, LARGE = (Identity(key=key, code="c1") for key in ("small", "large"))
 
@@ -25,17 +23,6 @@ def write_large(workspace: Workspace) -> Report:
     (workspace.folder / "whole").write_bytes(b"x" * 10_000)
     (workspace.folder / "cut").write_bytes(b"x" * 1_000_000)
     return Report(headline="a million")
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Let writes beyond a file's first ``size`` bytes fail, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_said_and_frees_what_was_half_written(tmp_path: Path) -> None:

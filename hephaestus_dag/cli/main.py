@@ -33,6 +33,7 @@ class Commands(click.Group):
         except (RecipeError, ArtifactError) as error:
             click.echo(f"{error}", err=True)
             raise SystemExit(2) from error
+        # Neither library is imported here, so their errors have no name yet; any other goes on.
         except Exception as error:
             if not _of_tables(error):
                 raise

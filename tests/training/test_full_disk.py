@@ -2,12 +2,10 @@
 
 import json
 import logging
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +15,11 @@ from hephaestus_dag.training.checkpoint import read_checkpoint
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.loop import train
 from hephaestus_dag.training.metrics import MetricsFile, read_metrics
+from tests.full_disk import no_file_above
 
 MakeJob = Callable[..., TrainingJob]
 STATE, MODEL = 323_000, 107_700
 """Bytes of the files that hold the test model's training state, and its weights."""
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Let writes beyond a file's first ``size`` bytes fail, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def files(folder: Path) -> dict[str, bytes]:
