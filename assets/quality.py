@@ -160,7 +160,7 @@ def quality_scored_web(build: Build) -> Report:
     from hephaestus_dag.quality.scoring import score_documents
 
     found = score_documents(
-        build.input("retrieved_web_shards"), build.input("quality_classifier"), build.folder, build.progress
+        build.input("retrieved_web_shards"), build.input("quality_classifier"), build.folder, build.progress, build.pool.map
     )
     low, middle, high = found["quartiles"]
     return Report(

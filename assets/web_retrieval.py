@@ -129,7 +129,8 @@ def seed_queries(build: Build) -> Report:
     from hephaestus_dag.retrieval.queries import write_queries
 
     config = build.recipe.web_retrieval.retrieval
-    found = write_queries(build.input("seed_corpus"), open_encoder(build), config, build.folder, build.work, build.progress)
+    seed, encoder = build.input("seed_corpus"), open_encoder(build)
+    found = write_queries(seed, encoder, config, build.folder, build.work, build.progress, build.model_map)
     return Report(
         headline=f"{found['queries']:,} queries chosen among {found['candidates']:,} seed documents",
         rows=found["queries"],
@@ -221,9 +222,14 @@ def search_assets(recipe: Recipe) -> list[ArtifactAsset]:
         from hephaestus_dag.retrieval.vectors import open_vectors
 
         config = build.recipe.web_retrieval.retrieval
-        encoder = open_encoder(build)
         figures = embed_documents(
-            build.input(source), encoder, build.folder, build.work / "vectors", build.progress, build.earlier()
+            build.input(source),
+            open_encoder(build),
+            build.folder,
+            build.work / "vectors",
+            build.progress,
+            build.earlier(),
+            build.model_map,
         )
         index = build_index(open_vectors(build.folder), build.folder, config.index)
         passed = index["recall"] >= config.index.min_recall

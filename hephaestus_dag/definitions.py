@@ -10,9 +10,9 @@ from assets.graph import dagster_assets, lineage_of
 from hephaestus_dag import automation
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import RecipeError, load_recipe
-from resources.compute import LocalPool
 from resources.database import DatabaseServer
-from resources.launcher import LocalLauncher, TorchrunLauncher
+from resources.launcher import launcher_of
+from resources.ray_compute import compute_of
 from resources.recipe import RecipeChoice
 from resources.store import ArtifactStore
 from resources.trainer import DeepSpeedTrainer
@@ -31,20 +31,29 @@ def lineage(recipe: Recipe, *, fixed: bool = True) -> Lineage:
 def definitions(recipe: Recipe) -> dg.Definitions:
     """Return everything Dagster needs to run a recipe."""
     execution = recipe.execution
-    launcher = TorchrunLauncher() if execution.launcher.hosts else LocalLauncher()
     return dg.Definitions(
         assets=dagster_assets(lineage(recipe)),
         resources={
             "recipe": RecipeChoice(),
             "store": ArtifactStore(),
-            "compute": LocalPool(num_workers=execution.workers),
+            "compute": compute_of(execution.compute),
             "database": DatabaseServer(**execution.database.model_dump()),
-            "trainer": DeepSpeedTrainer(launcher=launcher, **execution.launcher.model_dump()),
+            "trainer": DeepSpeedTrainer(launcher=launcher_of(execution.launcher), **execution.launcher.placement),
         },
         jobs=automation.jobs(recipe),
         schedules=automation.schedules(execution),
         sensors=automation.sensors(execution, current_recipe),
     )
+
+
+def pages_of(recipe: Recipe, job: str) -> set[str]:
+    """Return the keys of the assets in a job. Raises ValueError for a job that there is none of."""
+    try:
+        found = definitions(recipe).resolve_job_def(job)
+    except dg.DagsterInvariantViolationError as error:
+        names = [each.name for each in automation.jobs(recipe)]
+        raise ValueError(f"there is no job {job}; choose from {', '.join(names)}") from error
+    return {key.to_user_string() for key in found.asset_layer.selected_asset_keys}
 
 
 def __getattr__(name: str) -> dg.Definitions:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hephaestus_dag.compute_config import ComputeConfig
 from hephaestus_dag.config import OTHER, Config
 from hephaestus_dag.curation.config import CurationConfig
 from hephaestus_dag.documents import DOMAINS
@@ -180,7 +181,7 @@ class ExecutionConfig(Config):
     """Where and how the graph runs; never part of an artifact's identity."""
 
     max_concurrent: int = Field(ge=1, description="Assets that are worked on at the same time")
-    workers: int = Field(ge=0, description="Processes of a data step; 0: one per CPU core")
+    compute: ComputeConfig = Field(default=ComputeConfig(), description="Engine and workers of data steps")
     threads: int = Field(
         ge=0, description="CPU threads of a data step's models; 0: the library's choice. One each when steps share the cores"
     )

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     Whoever comes second leaves the folder of the first: two that write one folder at once write the same.
     """
-    staging = folder.with_name(f".{folder.name}-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:12]}")  # the other may be on another machine
     staging.mkdir(parents=True)
     yield staging
     for path in staging.iterdir():

@@ -2,15 +2,18 @@
 
 First every document is judged alone (`filters`), shard by shard. Then come the steps that look across the whole corpus, in
 the order of the sources: exact copies, near-duplicates, and the cap of each provider. What they hold in memory does not
-depend on the length of the documents: per document 120 bytes of ids, 120 of signatures, and 8 for the cap.
+depend on the length of the documents: per document 100 bytes of ids, 210 of signatures, and 8 for the cap. Above 50 million
+documents the signatures are shuffled instead (`sharing`), and only documents that share a band with another count.
 """
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,10 +24,14 @@ from hephaestus_dag.curation.filters import DOCUMENTS, REMOVED, SIGNATURES, Filt
 from hephaestus_dag.curation.near_duplicates import CLUSTER_SCHEMA, NearDuplicates, find_near_duplicates
 from hephaestus_dag.curation.providers import ProviderCap
 from hephaestus_dag.curation.removed import REMOVED_SCHEMA, Step
+from hephaestus_dag.curation.sharing import sharing
 from hephaestus_dag.documents import DocumentWriter, document_files
 
 MapOver = Callable[..., Iterator[Any]]
 Progress = Callable[[int, int], None] | None
+
+SIGNATURES_IN_MEMORY = 50_000_000
+"""Documents above which only those that share a band are compared in memory; finding them takes 210 bytes each, 10 GB."""
 
 
 @dataclass(slots=True)
@@ -80,7 +87,7 @@ def curate(
     read, counts = read_counts(filtered)
     if not read:
         raise ValueError("no documents to curate; check the sources of the recipe")
-    across = _steps_across(filtered, work, config, known)
+    across = _steps_across(filtered, work, config, known, map_over)
     found = [StepCount(step.name) for step in across]
     with (
         DocumentWriter(folder) as writer,
@@ -114,7 +121,9 @@ def _filter_all(
     return [task.folder for task in tasks]
 
 
-def _steps_across(filtered: Sequence[Path], work: Path, config: CurationConfig, known: Path | None) -> list[Step]:
+def _steps_across(
+    filtered: Sequence[Path], work: Path, config: CurationConfig, known: Path | None, map_over: MapOver
+) -> list[Step]:
     """Return the steps that look across the corpus, ready to be applied to its batches once more, in order."""
     known_files = document_files(known) if known else []
     known_ids = [i for file in known_files for i in pq.read_table(file, columns=["id"])["id"].to_pylist()]
@@ -123,13 +132,27 @@ def _steps_across(filtered: Sequence[Path], work: Path, config: CurationConfig, 
         signatures = [*([known / SIGNATURES] if known else []), *(path / SIGNATURES for path in filtered)]
         texts = [*known_files, *(path / DOCUMENTS for path in filtered)]
         read_again = partial(_batches, texts, ["id", "text"])
-        steps.append(find_near_duplicates(_batches(signatures), read_again, config.near_duplicates, work, known_ids))
+        total = sum(pq.read_metadata(file).num_rows for file in signatures)
+        batches = _batches(signatures)
+        if total > SIGNATURES_IN_MEMORY:
+            batches = _only(batches, sharing(signatures, work / "bands", map_over))
+        found = find_near_duplicates(batches, read_again, config.near_duplicates, work, known_ids)
+        steps.append(replace(found, num_documents=total))
+        shutil.rmtree(work / "bands", ignore_errors=True)
     if config.max_documents_per_provider or config.max_provider_share:
         columns = ["id", "kind", "provider", "source", "origin"]
         before = [ExactDeduplicator(known_ids), *steps[1:]]
         left = _survivors(_batches([path / DOCUMENTS for path in filtered], columns), before)
         steps.append(ProviderCap.plan(left, config.max_documents_per_provider, config.max_provider_share, config.seed))
     return steps
+
+
+def _only(signatures: Iterable[pa.RecordBatch], ids: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Yield the signatures of the documents named; ``ids`` are sorted."""
+    for batch in signatures:
+        own = np.array(batch.column("document_id").to_pylist(), "S16")
+        places = np.searchsorted(ids, own)
+        yield batch.filter(pa.array(np.append(ids, b"")[places] == own))
 
 
 def _survivors(batches: Iterable[pa.RecordBatch], steps: Sequence[Step]) -> Iterator[pa.RecordBatch]:

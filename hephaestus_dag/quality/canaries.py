@@ -21,7 +21,7 @@ from hephaestus_dag.quality.config import ClassifierConfig
 from hephaestus_dag.quality.examples import split_of
 from hephaestus_dag.quality.scoring import score_texts
 from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import TextEncoder
+from hephaestus_dag.retrieval.encoding import TextEncoder
 from hephaestus_dag.retrieval.queries import Queries, beginning, draw_candidates, open_queries, texts_of
 
 DIVIDER = "\n---\n"

@@ -3,6 +3,8 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hephaestus_dag.documents import count_documents, read_documents
+from hephaestus_dag.documents import count_documents, document_files
+from hephaestus_dag.map_over import MapOver, in_order
 from hephaestus_dag.quality.fasttext_model import prepare, probabilities
 
 SCORE_SCHEMA = pa.schema([("document_id", pa.string()), ("quality_score", pa.float32())])
@@ -43,12 +46,23 @@ def score_batch(batch: pa.RecordBatch, classifier: Path) -> pa.RecordBatch:
     return pa.record_batch([batch.column("id"), pa.array(scores, pa.float32())], schema=SCORE_SCHEMA)
 
 
+def score_file(classifier: Path, file: str) -> list[pa.RecordBatch]:
+    """Return document_id and quality_score of a document shard, in batches."""
+    batches = pq.ParquetFile(file).iter_batches(2_048, columns=["id", "text"], use_threads=False)
+    return [score_batch(batch, classifier) for batch in batches]
+
+
 def score_documents(
-    documents: Path, classifier: Path, folder: Path, progress: Callable[[int, int], None] | None = None
+    documents: Path,
+    classifier: Path,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    map_over: MapOver = in_order,
 ) -> dict[str, Any]:
     """Score every document of a folder, and write ``scores.parquet`` in the order of the documents, batch by batch.
 
-    Returns the count and the quartiles of the scores. Raises ValueError when there is no document.
+    ``map_over`` maps a function over document shards, such as the compute resource's. Returns the count and the quartiles
+    of the scores. Raises ValueError when there is no document.
     """
     total = count_documents(documents)
     if not total:
@@ -56,8 +70,7 @@ def score_documents(
     folder.mkdir(parents=True, exist_ok=True)
     scores, done = np.empty(total, dtype=np.float32), 0
     with pq.ParquetWriter(folder / "scores.parquet", SCORE_SCHEMA, compression="zstd") as writer:
-        for batch in read_documents(documents, ["id", "text"], batch_size=2_048):
-            part = score_batch(batch, classifier)
+        for part in chain.from_iterable(map_over(partial(score_file, classifier), document_files(documents))):
             writer.write_batch(part)
             scores[done : done + part.num_rows] = part.column("quality_score").to_numpy()
             done += part.num_rows

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,29 +12,13 @@ import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import document_files
 from hephaestus_dag.finished_shards import FinishedShards
-from hephaestus_dag.retrieval.vectors import Shard, Vectors, checked, open_vectors, vectors_writer, write_vectors
+from hephaestus_dag.map_over import MapOver, in_order
+from hephaestus_dag.retrieval.encoding import EncodeBlock, Places, Progress, TextEncoder, each_loads, readable
+from hephaestus_dag.retrieval.vectors import Shard, Vectors, open_vectors, vectors_writer, write_vectors
 
 __all__ = ["TextEncoder", "embed_documents", "write_vectors"]
 
 SHARD_ROWS = 8_192  # What a kill can lose; at 384 dimensions a file of 12.6 MB.
-
-
-class TextEncoder(Protocol):
-    """What turns texts into vectors."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """JSON values that decide the vectors."""
-        ...
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        ...
-
-    def encode(self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-        """Return float32 vectors, shape (number of texts, dimension)."""
-        ...
 
 
 def embed_documents(
@@ -42,18 +26,20 @@ def embed_documents(
     encoder: TextEncoder,
     folder: Path,
     work: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     earlier: Sequence[Path] = (),
+    map_over: MapOver = in_order,
 ) -> dict[str, Any]:
     """Write the vectors of a documents folder into ``folder``, in the order of the documents.
 
-    A shard of at most 8,192 vectors never crosses a document shard. Finished ones wait in ``work``, so that a stop at any
-    moment costs one at most, and the next run with the same folders gives the bytes of an undisturbed one.
+    A shard of at most 8,192 vectors never crosses a document shard, and is encoded as a whole by ``map_over``, which may be
+    the compute resource's. Finished ones wait in ``work``, so that a stop at any moment costs one per worker at most, and
+    the next run with the same folders gives the bytes of an undisturbed one.
 
     ``earlier`` names folders of vectors. What those of the same encoder hold, found by document id wherever it lies, is
     copied byte for byte; only the rest is encoded. A vector that is encoded beside others than before may differ from
     what a run from scratch gives in its last bits, as any change of batch does. Damaged folders, and those of another
-    encoder, are passed over. Memory: 16 bytes per document, 24 with ``earlier``, and one shard with its texts.
+    encoder, are passed over. Memory: 16 bytes per document, 28 with ``earlier``, and of each worker one shard with its texts.
 
     Returns counts: documents = encoded + copied + resumed, dimension, shards.
 
@@ -63,38 +49,61 @@ def embed_documents(
     known = KnownVectors(documents, earlier, identity, dimension)
     finished = FinishedShards(work, [identity, dimension])
     counts = dict.fromkeys(("encoded", "copied", "resumed"), 0)
+
+    def report(done: int, _: int) -> None:
+        if progress:
+            progress(sum(counts.values()) + done, len(known))
+
+    paths, missing = _plan(documents, known, finished)
+    encode = EncodeBlock(work, finished.identity, dimension, report=report)
+    made = map_over(encode, missing, setup=each_loads(encoder))
     with vectors_writer(folder, identity, dimension) as writer:
-        for batch in read_shards(documents, ["id", "text"]):
+        for batch, found in zip(read_shards(documents, ["id"]), paths, strict=True):
             ids = batch.column("id").to_pylist()
-            path = finished.find(ids)
-            done = sum(counts.values())
-            if path:
-                counts["resumed"] += len(ids)
+            rows = known.find(ids)
+            new = rows < 0
+            path = found or (next(made) if new.any() else None)
+            counts["resumed" if found else "encoded"] += int(new.sum())
+            counts["copied"] += int((~new).sum())
+            if path and new.all():
+                writer.add(ids, path)
             else:
-                rows = known.find(ids)
-                new = np.flatnonzero(rows < 0)
-                report = shifted(progress, done + len(ids) - len(new), len(known)) if progress else None
                 vectors = np.empty((len(ids), dimension), dtype=np.float32)
-                vectors[rows >= 0] = known.vectors.take(rows[rows >= 0])
-                if len(new):
-                    texts = batch.column("text").take(pa.array(new)).to_pylist()
-                    vectors[new] = checked(encoder.encode(texts, report), [ids[row] for row in new], dimension)
-                path = finished.save(ids, vectors)
-                counts["encoded"] += len(new)
-                counts["copied"] += len(ids) - len(new)
-            writer.add(ids, path)
-            if progress:
-                progress(done + len(ids), len(known))
+                vectors[~new] = known.vectors.take(rows[~new])
+                if path:
+                    vectors[new] = np.load(path)
+                writer.add(ids, vectors)
+            report(0, 0)
     return {"documents": len(known), "dimension": dimension, **counts, "shards": len(writer.shards)}
+
+
+def _plan(documents: Path, known: "KnownVectors", finished: FinishedShards) -> tuple[list[Path | None], list[Places]]:
+    """Return, for each batch of `read_shards`, the file of its new vectors if an earlier run left it, and what is to encode."""
+    paths: list[Path | None] = []
+    missing: list[Places] = []
+    for file in document_files(documents):
+        first = 0
+        for batch in read_file(file, ["id"]):
+            ids = batch.column("id").to_pylist()
+            new = np.flatnonzero(known.find(ids) < 0).astype(np.int32)
+            paths.append(finished.find([ids[row] for row in new]) if len(new) else None)
+            if len(new) and not paths[-1]:
+                rows = range(first, first + len(ids)) if len(new) == len(ids) else first + new
+                missing.append([(file, rows)])
+            first += len(ids)
+    return paths, missing
 
 
 def read_shards(documents: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the documents of a folder in batches of ``SHARD_ROWS``, fewer at the end of each document shard."""
     for file in document_files(documents):
-        try:
-            yield from pq.ParquetFile(file).iter_batches(SHARD_ROWS, columns=list(columns), use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{file} cannot be read ({error}): delete its folder, and materialise its asset again") from error
+        yield from read_file(file, columns)
+
+
+def read_file(file: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of a document shard in batches of ``SHARD_ROWS``."""
+    with readable(file):
+        yield from pq.ParquetFile(file).iter_batches(SHARD_ROWS, columns=list(columns), use_threads=False)
 
 
 def digests(ids: Sequence[str]) -> bytes:
@@ -153,8 +162,3 @@ class KnownVectors:
         """Return the id whose digest is ``key``."""
         batches = (batch.column("id").to_pylist() for batch in read_shards(documents, ["id"]))
         return next(identity for ids in batches for identity in ids if digests([identity]).rstrip(b"\0") == key)
-
-
-def shifted(progress: Callable[[int, int], None], offset: int, total: int) -> Callable[[int, int], None]:
-    """Return a progress function for a part that starts after ``offset`` of ``total``."""
-    return lambda done, _: progress(offset + done, total)

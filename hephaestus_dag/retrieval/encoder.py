@@ -7,6 +7,7 @@ more of a page than the model will, and works while the model does.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,47 @@ class Encoder:
     Of an encoder-decoder model the encoder is used. Padding stands right of the text, so ``last`` is its last token also
     in decoder models. Weights and states have ``config.dtype``; pooling and normalisation are float32.
 
+    The weights are loaded when the first text is encoded, and are left behind when an encoder is pickled.
+
     Raises ValueError, naming the field, for more tokens than the model has positions, and for float16 on a CPU.
     """
 
     def __init__(self, config: EncoderConfig, model_path: Path, device: str = "cpu") -> None:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel
 
-        self.config, self.device = config, torch.device(device)
+        self.config, self.model_path, self.device = config, model_path, torch.device(device)
         if config.dtype == "float16" and self.device.type == "cpu":
             raise ValueError("encoder.dtype float16 is for GPUs: on a CPU use bfloat16, or float32 for exact vectors")
-        self.tokenizer = AutoTokenizer.from_pretrained(model_path, truncation_side="right")
-        model = AutoModel.from_pretrained(model_path, dtype=getattr(torch, config.dtype))
-        self.model = (model.get_encoder() if model.config.is_encoder_decoder else model).to(self.device).eval()
-        self.model.config.use_cache = False
-        self.dimension: int = self.model.config.hidden_size
-        """Length of a vector."""
         self.identity = vector_identity(config)
-        check_limits(config, self.model)
-        if self.device.type == "cpu" and config.dtype == "float32" and torch.backends.mkldnn.is_available():
-            use_onednn(self.model)
+        with torch.device("meta"):  # the layers without weights
+            layers = encoder_of(AutoModel.from_config(AutoConfig.from_pretrained(model_path)))
+        self.dimension: int = layers.config.hidden_size
+        """Length of a vector."""
+        check_limits(config, layers)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.model_path, truncation_side="right")
+
+    @cached_property
+    def model(self) -> Any:
+        """The model itself."""
+        import torch
+        from transformers import AutoModel
+
+        loaded = AutoModel.from_pretrained(self.model_path, dtype=getattr(torch, self.config.dtype))
+        model = encoder_of(loaded).to(self.device).eval()
+        model.config.use_cache = False
+        if self.device.type == "cpu" and self.config.dtype == "float32" and torch.backends.mkldnn.is_available():
+            use_onednn(model)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("tokenizer", "model")}
 
     def encode(
         self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, query: bool = False
@@ -139,6 +161,11 @@ class Encoder:
     def to_device(self, tensor: Any) -> Any:
         """Return a tensor on the device; a copy to a GPU does not wait for the work that goes on there."""
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
+
+def encoder_of(model: Any) -> Any:
+    """Return the part of a model that encodes."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def vector_identity(config: EncoderConfig) -> dict[str, Any]:

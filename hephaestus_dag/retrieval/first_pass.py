@@ -20,7 +20,7 @@ from hephaestus_dag.documents import DocumentWriter, count_documents, read_docum
 from hephaestus_dag.evaluation.statistics import wilson_interval
 from hephaestus_dag.retrieval.calibration import calibrate
 from hephaestus_dag.retrieval.config import FirstPassConfig, RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import TextEncoder
+from hephaestus_dag.retrieval.encoding import TextEncoder
 from hephaestus_dag.retrieval.lexical import LexicalScorer
 from hephaestus_dag.retrieval.queries import Queries, open_queries, texts_of
 from hephaestus_dag.retrieval.static_vectors import StaticScorer

@@ -22,11 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hephaestus_dag.documents import Domain, read_documents
+from hephaestus_dag.documents import Domain, document_files, read_documents
 from hephaestus_dag.finished_shards import FinishedShards
+from hephaestus_dag.map_over import MapOver, in_order
 from hephaestus_dag.retrieval.config import RetrievalConfig
-from hephaestus_dag.retrieval.embeddings import shifted
 from hephaestus_dag.retrieval.encoder import Encoder
+from hephaestus_dag.retrieval.encoding import EncodeBlock, Places, each_loads
 from hephaestus_dag.retrieval.vectors import Vectors, open_vectors, write_vectors
 
 TEXTS_PER_BLOCK = 8_192
@@ -69,27 +70,34 @@ def write_queries(
     folder: Path,
     work: Path,
     progress: Callable[[int, int], None] | None = None,
+    map_over: MapOver = in_order,
 ) -> dict[str, Any]:
     """Encode candidates and general text of a seed corpus, choose the queries, and write all into ``folder``.
 
-    Finished blocks of 8,192 vectors wait in ``work``, so that a stop costs one at most. ``progress`` is told
-    documents encoded and documents in all. Returns counts: candidates, queries, general, largest_cluster, and by_kind:
-    candidates and queries of each kind.
+    Blocks of 8,192 documents are encoded by ``map_over``, which may be the compute resource's. Finished ones wait in ``work``,
+    so that a stop costs one per worker at most. ``progress`` is told documents encoded and documents in all. Returns counts:
+    candidates, queries, general, largest_cluster, and by_kind: candidates and queries of each kind.
     Raises ValueError when the seed corpus has no document in ``query_domains``.
     """
     kinds = draw_candidates(seed_corpus, config)
     general = draw_general(seed_corpus, config)
     total = len(kinds) + len(general)
 
-    def encoded(ids: Mapping[str, str], query: bool, done: int) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+    def encoded(ids: Mapping[str, str], query: bool, before: int) -> Iterator[tuple[Sequence[str], np.ndarray]]:
         finished = FinishedShards(work, [{**encoder.identity, "query": query}, encoder.dimension])
-        for block, texts in texts_of(seed_corpus, ids):
-            path = finished.find(block)
-            if path is None:
-                report = shifted(progress, done, total) if progress else None
-                path = finished.save(block, encoder.encode(texts, report, query=query))
-            yield block, np.load(path)
+        blocks = [(block, places, finished.find(block)) for block, places in places_of(seed_corpus, ids)]
+        done = before
+
+        def report(within: int, _: int) -> None:
+            if progress:
+                progress(done + within, total)
+
+        encode = EncodeBlock(work, finished.identity, encoder.dimension, {"query": query}, report)
+        made = map_over(encode, [places for _, places, path in blocks if path is None], setup=each_loads(encoder))
+        for block, _, path in blocks:
+            yield block, np.load(path or next(made))
             done += len(block)
+            report(0, 0)
 
     for name, blocks in (("candidates", encoded(kinds, True, 0)), ("general", encoded(general, False, len(kinds)))):
         write_vectors(folder / name, blocks, encoder.identity, encoder.dimension)
@@ -181,6 +189,28 @@ def texts_of(folder: Path, ids: Iterable[str]) -> Iterator[tuple[list[str], list
             block, texts = [], []
     if block:
         yield block, texts
+
+
+def places_of(folder: Path, ids: Iterable[str]) -> Iterator[tuple[list[str], Places]]:
+    """Yield (ids, where they lie) of the documents named, each once, in the order of the folder and in blocks."""
+    missing = set(ids)
+    block: list[str] = []
+    places: dict[str, list[int]] = {}
+    for file in document_files(folder):
+        row = -1
+        for batch in pq.ParquetFile(file).iter_batches(columns=["id"], use_threads=False):
+            for identity in batch.column("id").to_pylist():
+                row += 1
+                if identity not in missing:
+                    continue
+                missing.discard(identity)
+                block.append(identity)
+                places.setdefault(file, []).append(row)
+                if len(block) == TEXTS_PER_BLOCK:
+                    yield block, list(places.items())
+                    block, places = [], {}
+    if block:
+        yield block, list(places.items())
 
 
 def medoids(vectors: Vectors, number: int | None, seed: int, spherical: bool) -> tuple[np.ndarray, np.ndarray]:

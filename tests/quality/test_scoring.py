@@ -9,6 +9,7 @@ from agent_and_prose import BAD, GOOD, OTHER, SEED, score, train, write_inputs, 
 
 from hephaestus_dag.documents import document_id
 from hephaestus_dag.quality.scoring import score_documents, score_texts
+from resources.compute import LocalPool
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,12 @@ def test_progress_and_quartiles_are_of_all_documents(folders: dict[str, Path], t
     assert told[-1] == (360, 360)
     scores = pq.read_table(tmp_path / "scores/scores.parquet")["quality_score"].to_numpy()
     assert (found["documents"], found["quartiles"]) == (360, np.quantile(scores, (0.25, 0.5, 0.75)).tolist())
+
+
+def test_two_workers_write_the_same_scores(folders: dict[str, Path], tmp_path: Path):
+    map_over = LocalPool(num_workers=2).map
+    score_documents(folders["documents"], folders["classifier"], tmp_path / "scores", map_over=map_over)
+    assert (tmp_path / "scores/scores.parquet").read_bytes() == (folders["scores"] / "scores.parquet").read_bytes()
 
 
 def test_only_the_first_characters_count(folders: dict[str, Path], tmp_path: Path):

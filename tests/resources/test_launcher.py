@@ -6,10 +6,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from hephaestus_dag.definitions import lineage
+from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import LaunchPlan, OnMetrics, Say
-from resources.launcher import Launcher, LocalLauncher, TorchrunLauncher
+from resources.launcher import Launcher, LocalLauncher, TorchrunLauncher, launcher_of
 from resources.trainer import DeepSpeedTrainer
 
 
@@ -61,7 +63,7 @@ def test_an_op_trains_through_whatever_launcher_the_resources_name(job: Training
         return dg.MaterializeResult(metadata=found)
 
     placement = LauncherConfig(num_processes=2, hosts=("one", "two"), restarts=3)
-    trainer = DeepSpeedTrainer(launcher=Elsewhere(loss=2.5), **placement.model_dump())
+    trainer = DeepSpeedTrainer(launcher=Elsewhere(loss=2.5), **placement.placement)
     result = dg.materialize([checkpoint], resources={"trainer": trainer})
     (event,) = result.get_asset_materialization_events()
     found = {name: event.materialization.metadata[name].value for name in ("loss", "seconds", "processes", "nodes", "restarts")}
@@ -91,3 +93,35 @@ def test_the_torchrun_launcher_runs_the_plan_on_its_hosts(tmp_path: Path) -> Non
     seen: list[dict[str, Any]] = []
     TorchrunLauncher().run(plan, seen.append, print)
     assert sorted(line["step"] for line in seen) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "LocalLauncher"),
+        ({"hosts": ("one",)}, "TorchrunLauncher"),
+        ({"kind": "slurm", "threads": 1, "slurm": {"partition": "gpu", "options": ["--exclusive"]}}, "SlurmLauncher"),
+        ({"kind": "ray", "threads": 1, "ray": {"address": "http://head:8265", "resources": {"a100": 8}}}, "RayLauncher"),
+        (
+            {"kind": "kubernetes", "threads": 1, "kubernetes": {"image": "i", "claim": "c", "pod": {"tolerations": []}}},
+            "KubernetesLauncher",
+        ),
+    ],
+)
+def test_the_recipe_picks_the_launcher(given: dict[str, Any], name: str) -> None:
+    config = LauncherConfig.model_validate(given)
+    launcher = launcher_of(config)
+    assert type(launcher).__name__ == name
+    if config.kind:
+        settings = given[config.kind]
+        kept = launcher.settings  # pyright: ignore[reportAttributeAccessIssue]
+        assert kept.items() >= settings.items()
+        assert type(getattr(config, config.kind)).model_validate(kept) == getattr(config, config.kind)
+
+
+def test_the_launcher_is_part_of_no_identity(tmp_path: Path) -> None:
+    path = tmp_path / "on-slurm.yaml"
+    settings = "{ kind: slurm, num_processes: 4, nodes: 2, threads: 2, slurm: { partition: gpu } }"
+    path.write_text(f"extends: laptop\nname: on-slurm\nexecution: {{ launcher: {settings} }}\n")
+    here, there = (lineage(load_recipe(recipe), fixed=False) for recipe in ("laptop", str(path)))
+    assert {key: here.identity(key) for key in here.assets} == {key: there.identity(key) for key in there.assets}

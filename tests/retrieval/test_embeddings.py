@@ -18,6 +18,7 @@ from hephaestus_dag.documents import Document, DocumentWriter, document_files, d
 from hephaestus_dag.retrieval.embeddings import SHARD_ROWS, embed_documents
 from hephaestus_dag.retrieval.encoder import Encoder
 from hephaestus_dag.retrieval.vectors import open_vectors
+from resources.compute import LocalPool
 
 TEXTS = [f"page {number} about subject {number % 7}" for number in range(60)]
 
@@ -140,6 +141,18 @@ def test_copied_vectors_are_the_earlier_bytes_even_where_encoding_again_would_ro
     old, new, scratch = (stored(tmp_path / name)[1] for name in ("old", "new", "scratch"))
     assert new[1:21].tobytes() == old.tobytes()
     assert scratch[1:21].tobytes() != old.tobytes()
+
+
+def test_two_workers_write_the_bytes_of_one(corpus: Path, tmp_path: Path):
+    """Also where some vectors are there already, and where an earlier run left some."""
+    first = write_corpus(tmp_path / "first", [TEXTS[5:25]])
+    embed(first, tmp_path, "old", HashEncoder(jitter=1e-6))
+    embed(write_corpus(tmp_path / "half", [TEXTS[40:50]]), tmp_path, "two", HashEncoder(jitter=1e-6))
+    embed(corpus, tmp_path, "one", HashEncoder(jitter=1e-6), earlier=[tmp_path / "old"])
+    map_over = LocalPool(num_model_workers=2).map
+    counts = embed(corpus, tmp_path, "two", HashEncoder(jitter=1e-6), earlier=[tmp_path / "old"], map_over=map_over)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert (counts["resumed"], counts["copied"], counts["encoded"]) == (10, 20, 30)
 
 
 def test_a_real_encoder_reads_only_the_new_page(encoder: Encoder, tmp_path: Path):

@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,13 @@ def test_reduced_precision_points_the_same_way(minilm: Path, encoder: Encoder):
 
 def test_the_same_texts_give_the_same_bytes(encoder: Encoder):
     assert encoder.encode(TEXTS).tobytes() == encoder.encode(TEXTS).tobytes()
+
+
+def test_a_pickled_encoder_is_light_and_gives_the_same_bytes(encoder: Encoder):
+    there = encoder.encode(TEXTS)
+    content = pickle.dumps(encoder)
+    assert len(content) < 10_000
+    assert pickle.loads(content).encode(TEXTS).tobytes() == there.tobytes()
 
 
 def test_no_texts_give_no_vectors(encoder: Encoder):

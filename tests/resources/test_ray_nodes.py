@@ -1,0 +1,56 @@
+"""Two Ray nodes on this machine; one is killed in the middle, with all that runs on it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import shards_to_map as shards
+
+from resources.ray_compute import RayPool
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'hephaestus-dag[ray]'")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster, its second node added last; each has one CPU."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+def processes_of(node: Any) -> list[psutil.Process]:
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return [raylet, *raylet.children(recursive=True)]
+
+
+def test_a_killed_node_costs_only_what_ran_on_it(two_nodes: Any, tmp_path: Path) -> None:
+    (second,) = two_nodes.worker_nodes
+    pool = RayPool(address=two_nodes.address)
+    pool.check_shared(tmp_path)
+    results = pool.map(shards.Begun(tmp_path), range(40))
+    found = [next(results)]
+    while not (there := {process.pid for process in processes_of(second)} & begun(tmp_path)):
+        found.append(next(results))
+    for process in processes_of(second):
+        os.kill(process.pid, signal.SIGKILL)
+    found += results
+    pool.close()
+    assert found == [number * 10 for number in range(40)]
+    assert len(there) == 1, "one worker of the second node had begun"
+    again = [number for number in range(40) if len(list(tmp_path.glob(f"{number}-*"))) > 1]
+    assert len(again) <= 3, "what was running there, and at most what had not been fetched from there"
+
+
+def begun(folder: Path) -> set[int]:
+    """Return the processes that are at an item now."""
+    return {int(path.name.split("-")[1]) for path in folder.iterdir() if not path.read_bytes()}
