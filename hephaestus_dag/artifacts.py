@@ -9,16 +9,17 @@ manifest finds a whole artifact, and every reader checks each file against it be
 """
 
 import errno
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from hephaestus_dag.bucket_store import BucketStore, DamagedInBucketError
 from hephaestus_dag.identity import Identity, canonical_json, differences
+from hephaestus_dag.locks import lock
 from hephaestus_dag.manifests import (
     MANIFEST,
     Artifact,
@@ -74,21 +75,26 @@ class Workspace:
 
 
 class Store:
-    """A folder of artifacts."""
+    """A folder of artifacts; a folder that `store_location.store_folder` made for a URL is a cache of what lies there."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.bucket = BucketStore.of(root)
 
     def path(self, identity: Identity) -> Path:
         """Return where the artifact of an identity lies, whether or not it exists."""
         return self.root / identity.key / identity.fingerprint[:12]
 
     def open(self, identity: Identity) -> Artifact:
-        """Return the artifact of an identity after checking every file.
+        """Return the artifact of an identity after checking every file; from a bucket it is brought here first.
 
         Raises MissingArtifactError or DamagedArtifactError.
         """
-        artifact = read_artifact(self.path(identity))
+        return self._open(identity, held=False)
+
+    def _open(self, identity: Identity, held: bool) -> Artifact:
+        path = self.path(identity)
+        artifact = self.bucket.open(path, held) if self.bucket else read_artifact(path)
         if artifact.fingerprint != identity.fingerprint:
             raise DamagedArtifactError(f"{artifact.path} holds another artifact ({artifact.fingerprint}); delete the folder")
         return artifact
@@ -96,36 +102,83 @@ class Store:
     def build(self, identity: Identity, write: Callable[[Workspace], Report]) -> Built:
         """Return the artifact of an identity, calling `write` only when it is not there whole.
 
-        Two builds of one identity wait for each other; the second finds the work done. Raises ArtifactError, in words, when
-        the store is full or cannot be written; whatever is raised, nothing half-written stays but the work to resume from.
+        Two builds of one identity wait for each other; the second finds the work done. Where two machines that share a bucket
+        build one identity, that of the first to finish counts for both. Raises ArtifactError, in words, when the store is full
+        or cannot be written; whatever is raised, nothing half-written stays but the work to resume from.
         """
         target = self.path(identity)
         with suppress(MissingArtifactError, DamagedArtifactError):  # needs no lock, and so no store that can be written
             return Built(artifact=self.open(identity), reused=True, reasons=[])
-        with _unwritable_said(self.root), self._lock(identity):
+        with _unwritable_said(self.root), lock(self.root, identity.key, target.name):
+            damaged: DamagedArtifactError | None = None
             try:
-                return Built(artifact=self.open(identity), reused=True, reasons=[])
+                return Built(artifact=self._open(identity, held=True), reused=True, reasons=[])
             except MissingArtifactError:
                 reasons = self._why(identity)
             except DamagedArtifactError as error:
-                reasons = [str(error)]
-                remove(target)
-            staging = target.with_name(f".staging-{target.name}")
-            shutil.rmtree(staging, ignore_errors=True)
-            work = target.with_name(f".work-{target.name}")
-            staging.mkdir(parents=True)
-            work.mkdir(exist_ok=True)
-            started = time.monotonic()
-            try:
-                report = write(Workspace(folder=staging, work=work, reasons=reasons))
-                seal(staging, identity, report, time.monotonic() - started)
-            except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)  # it may be what fills the disk
-                raise
-            staging.rename(target)
+                reasons, damaged = [str(error)], error
+                if target.exists():
+                    remove(target)
+            if self.bucket:
+                self.bucket.bucket.check_conditions()  # before any work
+                version = damaged.version if isinstance(damaged, DamagedInBucketError) else None
+                if winner := self._publish(
+                    identity, self._finished_before(identity) or self._make(identity, write, reasons), version
+                ):
+                    return Built(artifact=winner, reused=True, reasons=[])
+            else:
+                self._make(identity, write, reasons).rename(target)
             fsync(target.parent)
-            shutil.rmtree(work)
+            shutil.rmtree(_beside(target, "work"), ignore_errors=True)
             return Built(artifact=read_artifact(target), reused=False, reasons=reasons)
+
+    def _make(self, identity: Identity, write: Callable[[Workspace], Report], reasons: list[str]) -> Path:
+        """Return a folder with the artifact's content and its manifest."""
+        target = self.path(identity)
+        staging, work = _beside(target, "staging"), _beside(target, "work")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        work.mkdir(exist_ok=True)
+        started = time.monotonic()
+        try:
+            report = write(Workspace(folder=staging, work=work, reasons=reasons))
+            seal(staging, identity, report, time.monotonic() - started)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)  # it may be what fills the disk
+            raise
+        return staging
+
+    def _finished_before(self, identity: Identity) -> Path | None:
+        """Return what a build had finished when its upload was interrupted."""
+        folder = _beside(self.path(identity), "upload")
+        with suppress(MissingArtifactError, DamagedArtifactError):
+            if read_artifact(folder).fingerprint == identity.fingerprint:
+                return folder
+        return None
+
+    def _publish(self, identity: Identity, made: Path, replaces: dict[str, Any] | None) -> Artifact | None:
+        """Upload a sealed folder, which becomes the copy here; where another machine was first, return its artifact instead."""
+        assert self.bucket
+        target = self.path(identity)
+        waiting = _beside(target, "upload")
+        if made != waiting:
+            shutil.rmtree(waiting, ignore_errors=True)
+            made.rename(waiting)  # an upload that is interrupted goes on with it
+        while not self.bucket.publish(waiting, target, replaces):
+            try:
+                winner = self._open(identity, held=True)
+            except MissingArtifactError:  # and it was removed since
+                replaces = None
+            except DamagedInBucketError as error:
+                replaces = error.version
+            else:
+                shutil.rmtree(waiting)
+                shutil.rmtree(_beside(target, "work"), ignore_errors=True)
+                return winner
+        if target.exists():
+            remove(target)
+        waiting.rename(target)
+        return None
 
     def explain(self, identity: Identity) -> list[str]:
         """Return why a build of this identity would do work; empty when the artifact is there whole."""
@@ -138,9 +191,16 @@ class Store:
         return []
 
     def earlier(self, identity: Identity) -> list[Path]:
-        """Return the whole artifacts of the same asset with other fingerprints, oldest first."""
+        """Return the whole artifacts of the same asset with other fingerprints, oldest first.
+
+        Of those in a bucket the newest is brought here; older ones are named where they are here already.
+        """
+        folders = self._finished(identity.key)
+        if self.bucket and folders:
+            with suppress(MissingArtifactError, DamagedArtifactError):
+                self.bucket.fetch([each for each in folders if each != self.path(identity)][-1])
         found = []
-        for folder in self._finished(identity.key):
+        for folder in folders:
             try:
                 if read_artifact(folder).fingerprint != identity.fingerprint:
                     found.append(folder)
@@ -149,6 +209,8 @@ class Store:
         return found
 
     def _finished(self, key: str) -> list[Path]:
+        if self.bucket:
+            self.bucket.mirror(key)
         manifests = (self.root / key).glob(f"[0-9a-f]*/{MANIFEST}")
         return [path.parent for path in sorted(manifests, key=lambda path: path.stat().st_mtime)]
 
@@ -161,11 +223,6 @@ class Store:
         except DamagedArtifactError as error:
             return [str(error)]
         return differences(before, asdict(identity)) or ["the artifact was removed"]
-
-    @contextmanager
-    def _lock(self, identity: Identity) -> Iterator[None]:
-        with lock(self.root, identity.key, identity.fingerprint[:12]):
-            yield
 
 
 @contextmanager
@@ -188,52 +245,9 @@ def _unwritable_said(root: Path) -> Iterator[None]:
         raise
 
 
-class HeldError(ArtifactError):
-    """Somebody builds the artifact at this moment."""
-
-
-def lock_name(key: str, name: str) -> str:
-    """Return the name of the lock of an artifact, ``name`` being that of its folder."""
-    return f"{key.replace('/', '.')}-{name}"
-
-
-@contextmanager
-def lock(root: Path, key: str, name: str, wait: bool = True) -> Iterator[Path]:
-    """Hold what a build of an artifact holds, so that there is none meanwhile; gives the lock's file.
-
-    Raises HeldError when somebody else holds it and ``wait`` is False.
-    """
-    path = root / ".locks" / lock_name(key, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise HeldError(f"{key} {name} is being built at this moment; wait for its end") from None
-            if not _is_still(path, file.fileno()):
-                continue  # `prune` removed it while this one waited
-            yield path
-            return
-
-
-def is_held(root: Path, key: str, name: str) -> bool:
-    """Return whether somebody holds the lock of an artifact, without writing anything."""
-    try:
-        with (root / ".locks" / lock_name(key, name)).open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
+def _beside(target: Path, kind: str) -> Path:
+    """Return the folder of a kind of `store_contents.LEFTOVERS` that belongs to an artifact."""
+    return target.with_name(f".{kind}-{target.name}")
 
 
 def remove(path: Path) -> None:

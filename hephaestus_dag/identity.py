@@ -49,9 +49,18 @@ def differences(before: Any, after: Any, name: str = "") -> list[str]:
         return []
     if name == "code" or name.startswith("inputs."):
         return [f"{name.replace('inputs.', 'input ')} changed"]
+    for whole, other, word in ((after, before, "is new"), (before, after, "is gone")):
+        if isinstance(whole, Mapping) and other == "absent":
+            return [f"{name} {word}"]
     return [f"{name}: {_short(before)} → {_short(after)}"]
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical_json(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _short(value: Any, most: int = 40) -> str:
+    """Return a value without the marks of JSON, cut in the middle, since the ends tell two apart."""
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{name} {_short(each)}" for name, each in value.items() if each is not None) or "{}"
+    elif isinstance(value, (list, tuple)):
+        text = ", ".join(map(_short, value)) or "[]"
+    else:
+        text = value if isinstance(value, str) else canonical_json(value)
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2) :]}"

@@ -85,6 +85,11 @@ def read_artifact(path: Path) -> Artifact:
             raise DamagedArtifactError(f"{path / entry['path']} is missing") from None
         if digest != entry["sha256"]:
             raise DamagedArtifactError(f"{path / entry['path']} {CHANGED}")
+    return artifact_of(path, manifest)
+
+
+def artifact_of(path: Path, manifest: dict[str, Any]) -> Artifact:
+    """Return the artifact of a manifest; that the files in the folder are as it says is the caller's knowledge."""
     return Artifact(
         key=manifest["identity"]["key"],
         fingerprint=manifest["fingerprint"],
@@ -129,14 +134,26 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise MissingArtifactError(f"{path} holds no finished artifact; materialise the asset first")
     try:
-        text = (path / MANIFEST).read_text()
+        text = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise DamagedArtifactError(f"{path / MANIFEST} is missing or is no file") from None
-    except UnicodeDecodeError:
-        raise DamagedArtifactError(f"{path / MANIFEST} {CHANGED}") from None
-    body, _, seal = text.rpartition("\n")
-    if hashlib.sha256(body.encode()).hexdigest() != seal:
-        raise DamagedArtifactError(f"{path / MANIFEST} {CHANGED}")
+    return unsealed(text, path / MANIFEST)
+
+
+def sealed(manifest: dict[str, Any]) -> bytes:
+    """Return the content of a manifest's file."""
+    body = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
+    return body + b"\n" + hashlib.sha256(body).hexdigest().encode()
+
+
+def unsealed(content: bytes, place: object) -> dict[str, Any]:
+    """Return a manifest from the content of its file.
+
+    Raises DamagedArtifactError, which names the place, when it was changed.
+    """
+    body, _, seal = content.rpartition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise DamagedArtifactError(f"{place} {CHANGED}")
     return json.loads(body)
 
 
@@ -146,23 +163,19 @@ def seal(folder: Path, identity: Identity, report: Report, seconds: float) -> No
         {"path": str(file.relative_to(folder)), "size": file.stat().st_size, "sha256": sha256(file), "rows": _num_rows(file)}
         for file in files_in(folder)
     ]
-    body = json.dumps(
-        {
-            "fingerprint": identity.fingerprint,
-            "identity": asdict(identity),
-            "content": hashlib.sha256(canonical_json([[f["path"], f["sha256"]] for f in files]).encode()).hexdigest(),
-            "seconds": round(seconds, 3),
-            "files": files,
-            "report": asdict(report),
-        },
-        indent=1,
-        ensure_ascii=False,
-    )
+    manifest = {
+        "fingerprint": identity.fingerprint,
+        "identity": asdict(identity),
+        "content": hashlib.sha256(canonical_json([[f["path"], f["sha256"]] for f in files]).encode()).hexdigest(),
+        "seconds": round(seconds, 3),
+        "files": files,
+        "report": asdict(report),
+    }
     for file in files_in(folder):
         fsync(file)
     for inner in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
         fsync(inner)
-    (folder / MANIFEST).write_text(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}")
+    (folder / MANIFEST).write_bytes(sealed(manifest))
     fsync(folder / MANIFEST)
     fsync(folder)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from hephaestus_dag.manifests import MANIFEST, ArtifactError
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
-_LEFTOVER = re.compile(r"\.(staging|work|aside)-([0-9a-f]{12})")
+_LEFTOVER = re.compile(r"\.(staging|work|aside|upload)-([0-9a-f]{12})")
 LEFTOVERS = {
     "staging": "half-written by a build that was interrupted",
     "work": "what an interrupted build resumes from",
+    "upload": "finished, and not yet whole in the bucket: the next run uploads it",
     "aside": "as it was before a rebuild that was interrupted",
 }
 
@@ -52,7 +53,7 @@ def contents(root: Path) -> Contents:
     Raises ArtifactError when there is no such folder.
     """
     check_store(root)
-    paths = sorted(_walk(root, root))
+    paths = sorted(walk(root, root))
     artifacts = [path for path in paths if _FINGERPRINT.fullmatch(path.name)]
     leftovers = [
         Leftover(path=path, key=str(path.parent.relative_to(root)), name=match[2], kind=match[1])
@@ -62,7 +63,8 @@ def contents(root: Path) -> Contents:
     return Contents(artifacts=artifacts, leftovers=leftovers)
 
 
-def _walk(folder: Path, root: Path) -> Iterator[Path]:
+def walk(folder: Path, root: Path) -> Iterator[Path]:
+    """Yield all below a folder of a store that has the name of an artifact or of what a build left."""
     entries = []
     with suppress(FileNotFoundError):  # removed meanwhile
         entries = list(os.scandir(folder))
@@ -70,7 +72,7 @@ def _walk(folder: Path, root: Path) -> Iterator[Path]:
         if folder != root and (_FINGERPRINT.fullmatch(entry.name) or _LEFTOVER.fullmatch(entry.name)):
             yield Path(entry.path)
         elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _walk(Path(entry.path), root)
+            yield from walk(Path(entry.path), root)
 
 
 def find_artifacts(root: Path, name: str) -> list[Path]:

@@ -1,23 +1,25 @@
 """The artifact store as a Dagster resource."""
 
-import os
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from hephaestus_dag.artifacts import Store
+from hephaestus_dag.store_location import store_folder
 
 
 class ArtifactStore(dg.ConfigurableResource):
-    """A folder of artifacts: ``$HEPHAESTUS_STORE``, or ``store`` in the current folder."""
+    """A folder or a bucket of artifacts: ``$HEPHAESTUS_STORE``, or ``store`` in the current folder."""
 
-    root: str = Field(default="", description="Folder of the store; empty: $HEPHAESTUS_STORE, else ./store.")
+    root: str = Field(
+        default="", description="Folder or URL (s3://bucket/prefix) of the store; empty: $HEPHAESTUS_STORE, else ./store."
+    )
 
     @property
     def path(self) -> Path:
-        """The folder, absolute."""
-        return Path(self.root or os.environ.get("HEPHAESTUS_STORE") or "store").absolute()
+        """The folder, absolute; of a bucket the folder that caches it."""
+        return store_folder(self.root)
 
     @property
     def store(self) -> Store:

@@ -42,7 +42,7 @@ def failed(report: Report) -> list[str]:
 
 def made(node: Node, graph: ArtifactGraph) -> str:
     """Return how an artifact came about: recipe values, inputs with fingerprints, files."""
-    manifest = read_manifest(node.path)
+    manifest = read_manifest(node.folder)
     identity, files = manifest["identity"], manifest["files"]
     inputs = [
         {"input": key, "fingerprint": f"`{made[:12]}`", "what it holds": _headline(graph, made)}

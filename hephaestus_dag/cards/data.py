@@ -192,7 +192,7 @@ def _fenced(text: str) -> str:
 
 
 def _limits(node: Node, connection: duckdb.DuckDBPyConnection, total: dict[str, Any]) -> str:
-    values = read_manifest(node.path)["identity"]["values"]
+    values = read_manifest(node.folder)["identity"]["values"]
     lines = []
     if "seed_corpus.curation" not in values and "removed.parquet" not in node.files:
         lines.append("As read from its sources: copies, near-duplicates and benchmark text are still in it.")

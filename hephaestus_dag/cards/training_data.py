@@ -89,7 +89,7 @@ def hub_datasets(nodes: Sequence[Node], graph: ArtifactGraph) -> list[str]:
         node = waiting.pop()
         if node.fingerprint not in seen:
             seen.add(node.fingerprint)
-            values = canonical_json(read_manifest(node.path)["identity"]["values"])
+            values = canonical_json(read_manifest(node.folder)["identity"]["values"])
             found.update(_HUB_DATASET.findall(values))
             waiting += graph.inputs(node)
     return sorted(found)

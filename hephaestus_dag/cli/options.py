@@ -10,20 +10,23 @@ import click
 
 def _store(_context: click.Context, _parameter: click.Parameter, given: str | None) -> Path:
     if given == "":
-        raise click.BadParameter("it is empty; write the folder of the store, or . for this one")
-    store = Path(given or os.environ.get("HEPHAESTUS_STORE") or "store").absolute()
+        raise click.BadParameter("it is empty; write the folder or URL of the store, or . for this folder")
+    from hephaestus_dag.store_location import mirror, store_folder
+
+    store = store_folder(given or "")
     if store.exists() and not store.is_dir():
-        raise click.BadParameter(f"{store} is a file; a store is a folder")
+        raise click.BadParameter(f"{store} is a file; a store is a folder or a URL such as s3://bucket/prefix")
+    mirror(store)
     return store
 
 
 def with_store(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--store``, passed on as an absolute ``store: Path``."""
+    """Add ``--store``, passed on as an absolute ``store: Path``; for a bucket its cache, with the bucket's manifests."""
     return click.option(
         "--store",
         type=click.Path(),
         callback=_store,
-        help="Folder of artifacts [$HEPHAESTUS_STORE or ./store].",
+        help="Folder or URL (s3://bucket/prefix) of artifacts [$HEPHAESTUS_STORE or ./store].",
     )(function)
 
 

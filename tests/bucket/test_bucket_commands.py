@@ -1,0 +1,116 @@
+"""The commands on a bucket, from a machine that built nothing: they say what they say of the same store on a disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hephaestus_dag.artifacts import ArtifactError, Identity
+from hephaestus_dag.cli.main import main
+from hephaestus_dag.store_location import mirror
+from hephaestus_dag.upkeep import prune as pruning
+from hephaestus_dag.upkeep.prune import reach, remove_unreached, unreached
+from hephaestus_dag.upkeep.rebuild import rebuild
+from tests.bucket.conftest import Machine
+from tests.bucket.test_bucket_store import Names, writing
+from tests.provenance.provenance_store import TinyRun
+
+OLD = Identity(key="tiny/words", code="old")
+NEW = Identity(key="tiny/words", code="new")
+LINES = Identity(key="lines", code="c", inputs={"tiny/words": NEW.fingerprint})
+
+
+def call(store: object, *words: str) -> Result:
+    return CliRunner().invoke(main, [words[0], *words[1:], "--store", str(store)], env={"COLUMNS": "100"})
+
+
+def in_any_order(found: dict[str, Any]) -> dict[str, Any]:
+    """Artifacts come by age, of which a bucket tells whole seconds."""
+    return {name: sorted(value, key=str) if isinstance(value, list) else value for name, value in found.items()}
+
+
+@pytest.mark.slow
+def test_find_trace_and_card_read_the_bucket(tmp_path: Path, machine: Machine, url: str) -> None:
+    local = TinyRun(tmp_path / "disk").store.root
+    TinyRun(machine("builder").root)
+    reader = machine("reader")
+    for words in (
+        ("trace", "tiny/stage1_checkpoint", "--step", "2"),
+        ("trace", "bfcl:tiny"),
+        ("find", "GPL-3.0-only"),
+        ("card", "tiny/stage2_checkpoint"),
+    ):
+        there, here = call(url, *words, "--json"), call(local, *words, "--json")
+        assert there.exit_code == here.exit_code == 0, there.output
+        if words[0] != "card":  # which says how long its own build took
+            assert in_any_order(json.loads(there.output)) == in_any_order(json.loads(here.output))
+        if "--step" in words:
+            assert list(reader.root.glob("tokenized_seed/*/**/ledger.parquet"))
+            assert not list(reader.root.glob("tiny/bfcl_scores/*/*.parquet"))  # nothing is fetched that nobody asked for
+
+
+def test_verify_reads_the_objects(machine: Machine, url: str, names: Names, s3: Any) -> None:
+    machine("builder").build(OLD, writing("steel"))
+    machine("reader")
+    sound = json.loads(call(url, "verify", "--json").output)
+    assert (sound["sound"], sound["artifacts"], sound["num_bytes"]) == (True, 1, 5)
+    bucket, prefix = url.removeprefix("s3://").split("/", 1)
+    victim = next(name for name in names() if name.endswith(".txt"))
+    s3.put_object(Bucket=bucket, Key=f"{prefix}/{victim}", Body=b"stone")
+    said = call(url, "verify")
+    assert said.exit_code == 1
+    assert f"{url}/{victim} was changed" in said.output
+    assert "hephaestus run, which makes tiny/words again" in said.output
+    s3.delete_object(Bucket=bucket, Key=f"{prefix}/{victim}")
+    assert "is missing" in call(url, "verify", "tiny/words").output
+    s3.put_object(Bucket=bucket, Key=f"{prefix}/{OLD.key}/{OLD.fingerprint[:12]}/manifest.json", Body=b"stone")
+    assert "manifest.json was changed" in call(url, "verify").output
+
+
+def test_prune_removes_the_manifest_the_files_and_dead_uploads(machine: Machine, names: Names, s3: Any, url: str) -> None:
+    builder = machine("builder")
+    for identity in (OLD, NEW, LINES):
+        builder.build(identity, writing("steel"))
+    bucket, prefix = url.removeprefix("s3://").split("/", 1)
+    dead = f"{NEW.key}/{NEW.fingerprint[:12]}/0123456789ab-01234567"
+    s3.put_object(Bucket=bucket, Key=f"{prefix}/{dead}/half", Body=b"12345")
+    before, pruner = names(), machine("pruner")
+    mirror(pruner.root)
+    given = reach(pruner.root, [], [LINES])
+    assert all(each.fresh for each in unreached(given) if each.what != "lock")
+    found = unreached(given, fresh=0)
+    listed = {str(each.path.relative_to(pruner.root)): each for each in found if each.what != "lock"}
+    gone = f"{OLD.key}/{OLD.fingerprint[:12]}"
+    assert {name: (each.what, each.num_bytes) for name, each in listed.items()} == {
+        gone: ("artifact", 5),
+        dead: (pruning.UPLOAD, 5),
+    }
+    assert names() == before
+    list(remove_unreached(given, found))
+    assert names() == [name for name in before if not name.startswith((gone, dead))]
+    mirror(builder.root)
+    assert not builder.path(OLD).exists()  # the copy of what is gone goes too
+    assert builder.open(NEW)
+
+
+def test_a_plan_knows_what_is_there(machine: Machine, url: str) -> None:
+    from hephaestus_dag.costs.standing import standings
+
+    machine("builder").build(NEW, writing("steel"))
+    reader = machine("reader").root
+    asked = {identity.key: identity for identity in (NEW, LINES)}
+    found = standings(reader, {NEW.key: (), LINES.key: (NEW.key,)}, asked.__getitem__, {}, False)
+    assert {key: each.action for key, each in found.items()} == {NEW.key: "reuse", LINES.key: "build"}
+
+
+def test_what_cannot_be_done_there_is_said(url: str, monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    nothing: Any = None  # it is refused before anything is looked at
+    with pytest.raises(ArtifactError, match=r"s3://.* is not made again in place"):
+        rebuild(nothing, "laptop", "seed_corpus", machine("one").root, nothing)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("hephaestus_dag.bucket.RETRIES", 0)
+    said = call(url, "find", "MIT")
+    assert said.exit_code == 2
+    assert "cannot be listed at http://127.0.0.1:9" in said.output
