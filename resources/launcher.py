@@ -1,12 +1,22 @@
-"""Where training jobs run: a launcher takes a plan and follows it to its end."""
+"""Where training jobs run: a launcher takes a plan and follows it to its end.
+
+Slurm, Ray and Kubernetes keep a job when this process is killed; the next run of the same artifact goes on with it.
+"""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from hephaestus_dag.training.cluster_config import KubernetesConfig, RayJobConfig, SlurmConfig
+from hephaestus_dag.training.config import LauncherConfig
+from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.hosts import REMOTE_SHELL, run_on_hosts
+from hephaestus_dag.training.kubernetes_jobs import Kubernetes
 from hephaestus_dag.training.launch import LaunchPlan, OnMetrics, Say, run_local
+from hephaestus_dag.training.ray_jobs import Ray
+from hephaestus_dag.training.slurm_jobs import Slurm
 
 
 class Launcher(dg.ConfigurableResource, ABC):
@@ -39,3 +49,49 @@ class TorchrunLauncher(Launcher):
     def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
         """See `Launcher.run`."""
         run_on_hosts(plan, on_metrics, warn, remote_shell=self.remote_shell)
+
+
+class SlurmLauncher(Launcher):
+    """Runs plans as batch jobs of Slurm."""
+
+    settings: dict[str, Any] = Field(default={}, description="As execution.launcher.slurm of a recipe.")
+
+    def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
+        """See `Launcher.run`."""
+        run_detached(plan, Slurm(SlurmConfig.model_validate(self.settings)), on_metrics, warn)
+
+
+class RayLauncher(Launcher):
+    """Runs plans as jobs of a Ray cluster."""
+
+    settings: dict[str, Any] = Field(default={}, description="As execution.launcher.ray of a recipe.")
+
+    def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
+        """See `Launcher.run`."""
+        run_detached(plan, Ray(RayJobConfig.model_validate(self.settings)), on_metrics, warn)
+
+
+class KubernetesLauncher(Launcher):
+    """Runs plans as indexed Jobs of Kubernetes."""
+
+    settings: dict[str, Any] = Field(description="As execution.launcher.kubernetes of a recipe.")
+
+    def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
+        """See `Launcher.run`."""
+        run_detached(plan, Kubernetes(KubernetesConfig.model_validate(self.settings)), on_metrics, warn)
+
+
+def launcher_of(config: LauncherConfig) -> Launcher:
+    """Return the launcher that a recipe names."""
+    match config.launched_by:
+        case "slurm":
+            return SlurmLauncher(settings=config.slurm.model_dump(mode="json", exclude_none=True))
+        case "ray":
+            return RayLauncher(settings=config.ray.model_dump(mode="json", exclude_none=True))
+        case "kubernetes":
+            assert config.kubernetes  # as the recipe's validation demands
+            return KubernetesLauncher(settings=config.kubernetes.model_dump(mode="json", exclude_none=True))
+        case "hosts":
+            return TorchrunLauncher()
+        case "local":
+            return LocalLauncher()

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from hephaestus_dag.training.config import LauncherConfig
+from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import OnMetrics, plan_launch
 from hephaestus_dag.training.progress import ProgressLog
@@ -18,11 +18,12 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
     """Trains models with DeepSpeed, in processes that a launcher starts."""
 
     launcher: dg.ResourceDependency[Launcher]
-    num_processes: int = Field(default=1, ge=1, description="Processes that share a job by data parallelism, over all hosts.")
+    num_processes: int = Field(default=1, ge=1, description="Processes that share a job by data parallelism, on all machines.")
     num_gpus: int = Field(default=0, ge=0, description="GPUs of a job: 0 trains on the CPU, otherwise one for each process.")
     threads: int = Field(default=0, ge=0, description="CPU threads of each process; 0: the cores divided among the processes.")
-    hosts: list[str] = Field(default=[], description="Machines that share a job; empty: this machine alone.")
-    rendezvous_port: int = Field(default=29_400, description="Port of the first host where the processes meet.")
+    nodes: int = Field(default=1, ge=1, description="Machines that share a job, where hosts are not named.")
+    hosts: list[str] = Field(default=[], description="Machines that share a job and that ssh reaches; empty: none is named.")
+    rendezvous_port: int = Field(default=29_400, description="Port of the first machine where the processes meet.")
     restarts: int = Field(default=1, ge=0, description="Times that a job is started again after a process died.")
 
     def train(
@@ -56,10 +57,11 @@ class DeepSpeedTrainer(dg.ConfigurableResource):
         warn: Callable[[str], None] | None = None,
     ) -> None:
         """Run jobs of one global batch one after the other, in the processes of one launch; see `train`."""
-        placement = LauncherConfig(
+        placement = Placement(
             num_processes=self.num_processes,
             num_gpus=self.num_gpus,
             threads=self.threads if threads is None else threads,
+            nodes=self.nodes,
             hosts=tuple(self.hosts),
             rendezvous_port=self.rendezvous_port,
             restarts=self.restarts,

@@ -1,11 +1,15 @@
 """Configuration of a training job: the model's shape, the optimisation, and the placement."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from hephaestus_dag.config import Config
+from hephaestus_dag.training.cluster_config import KubernetesConfig, RayJobConfig, SlurmConfig
 
+Kind = Literal["local", "hosts", "slurm", "ray", "kubernetes"]
+DETACHED: tuple[Kind, ...] = ("slurm", "ray", "kubernetes")
+"""Kinds whose jobs live outside the process that starts them."""
 Schedule = Literal["wsd", "cosine", "constant"]
 
 
@@ -126,37 +130,87 @@ class TrainingConfig(Config):
         return micro, per_rank // micro
 
 
-class LauncherConfig(Config):
-    """Where a training job runs: placement, never part of an artifact's identity."""
+class Placement(Config):
+    """How many processes share a training job, and on how many machines; never part of an artifact's identity."""
 
-    num_processes: int = Field(1, ge=1, description="Processes that share a job by data parallelism, over all hosts")
+    num_processes: int = Field(1, ge=1, description="Processes that share a job by data parallelism, over all machines")
     num_gpus: int = Field(0, ge=0, description="GPUs of the job: 0 trains on the CPU, otherwise one for each process")
     threads: int = Field(0, ge=0, description="CPU threads of each process; 0: the machine's cores divided among the processes")
+    nodes: int = Field(1, ge=1, description="Machines that share a job evenly; where hosts are named, they are counted instead")
     hosts: tuple[str, ...] = Field(
         (), description="Machines that share a job, reached by ssh and seeing the same folders; empty: this machine alone"
     )
-    rendezvous_port: int = Field(29_400, ge=1_024, le=65_535, description="Port of the first host where the processes meet")
+    rendezvous_port: int = Field(29_400, ge=1_024, le=65_535, description="Port of the first machine where the processes meet")
     restarts: int = Field(1, ge=0, description="Times that a job is started again from its checkpoint after a process died")
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines that share a job."""
+        return len(self.hosts) or self.nodes
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         if self.num_gpus not in (0, self.num_processes):
             raise ValueError(f"num_gpus {self.num_gpus} must be 0 or num_processes ({self.num_processes})")
-        if self.num_processes % max(1, len(self.hosts)):
-            raise ValueError(
-                f"num_processes {self.num_processes} must be a multiple of the {len(self.hosts)} hosts, which share them evenly"
-            )
+        if self.num_processes % self.num_nodes:
+            machines = f"{len(self.hosts)} hosts" if self.hosts else f"{self.nodes} nodes"
+            raise ValueError(f"num_processes {self.num_processes} must be a multiple of the {machines} that share them")
         return self
 
     def for_batch(self, sequences: int) -> Self:
         """Return the placement of a job whose step has fewer sequences than there are processes: it takes fewer of them.
 
-        They are as many as divide the sequences evenly and fill whole hosts, or a part of one.
+        They are as many as divide the sequences evenly and fill whole machines, or a part of one.
         """
         if sequences >= self.num_processes:
             return self
-        on_one = self.num_processes // max(1, len(self.hosts))
+        on_one = self.num_processes // self.num_nodes
         fitting = [n for n in range(1, sequences + 1) if sequences % n == 0 and (n <= on_one or n % on_one == 0)]
-        hosts = self.hosts[: -(-fitting[-1] // on_one)]
+        nodes = -(-fitting[-1] // on_one)
         gpus = fitting[-1] if self.num_gpus else 0
-        return self.model_copy(update={"num_processes": fitting[-1], "num_gpus": gpus, "hosts": hosts})
+        return self.model_copy(
+            update={
+                "num_processes": fitting[-1],
+                "num_gpus": gpus,
+                "hosts": self.hosts[:nodes],
+                "nodes": 1 if self.hosts else nodes,
+            }
+        )
+
+
+class LauncherConfig(Placement):
+    """Where a training job runs: placement, never part of an artifact's identity."""
+
+    kind: Kind | None = Field(
+        None,
+        description="What starts the processes: this process (local), ssh (hosts), or a job of Slurm, Ray or Kubernetes, "
+        "which outlives this process and is found again; null: hosts where hosts are named, otherwise local",
+    )
+    slurm: SlurmConfig = Field(SlurmConfig(), description="Settings of kind slurm")
+    ray: RayJobConfig = Field(RayJobConfig(), description="Settings of kind ray")
+    kubernetes: KubernetesConfig | None = Field(None, description="Settings of kind kubernetes, which needs them")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        kind = self.launched_by
+        if self.hosts and kind != "hosts":
+            raise ValueError(f"hosts are for kind hosts, not {kind}; for other kinds nodes says how many machines")
+        if kind == "hosts" and not self.hosts:
+            raise ValueError("kind hosts needs hosts: the names of the machines, as ssh knows them")
+        if self.nodes > 1 and kind in ("local", "hosts"):
+            raise ValueError(f"nodes {self.nodes}: on several machines, name hosts, or set kind to slurm, ray or kubernetes")
+        if kind in DETACHED and not self.threads:
+            raise ValueError(f"threads 0: kind {kind} reserves CPUs on machines that are not this one; say how many threads")
+        if kind == "kubernetes" and not self.kubernetes:
+            raise ValueError("kind kubernetes needs the section kubernetes, with image and claim at least")
+        return self
+
+    @property
+    def launched_by(self) -> Kind:
+        """The kind of launcher."""
+        return self.kind or ("hosts" if self.hosts else "local")
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """What the trainer needs to know, whoever starts the processes."""
+        return self.model_dump(include=set(Placement.model_fields))

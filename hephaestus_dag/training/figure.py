@@ -47,6 +47,7 @@ def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str, path: Path) -> N
     for number, line in enumerate(line for line in metrics if "rewound_to" in line):
         label = None if number else "back to a checkpoint"
         axes.axvline(line["step"] * tokens_per_step, color="C3", linewidth=0.8, linestyle="--", label=label)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set(xlabel="training tokens", ylabel="nats per token", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)

@@ -11,13 +11,14 @@ class MetricsFollower:
 
     A file that was there from the start belongs to an earlier attempt and is passed over: the worker puts a new one in
     its place, with the lines that still hold. When that happens again later, after a restart, the lines that both files
-    begin with are not returned twice.
+    begin with are not returned twice. With ``replay`` the file that is there is of the attempt that is followed, and its
+    lines are returned.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, replay: bool = False) -> None:
         self.path = path
         self._file = path.open() if path.is_file() else None  # Held open, so that its inode cannot come back.
-        self._stale = self._file is not None
+        self._stale = self._file is not None and not replay
         self._rest = ""
 
     def new_lines(self) -> list[dict[str, Any]]:

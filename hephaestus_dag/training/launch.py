@@ -1,5 +1,6 @@
 """Starting the processes of a training job, following them, starting them again when one dies, and leaving none behind."""
 
+import json
 import logging
 import os
 import shutil
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hephaestus_dag.training import failures, orphans
-from hephaestus_dag.training.config import LauncherConfig
+from hephaestus_dag.training import failures, orphans, pulse
+from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.processes import end_group, signal_name, wait
@@ -62,6 +63,10 @@ class LaunchPlan:
     """The folder that the processes start in, and that the files to follow are in."""
     num_processes: int = 1
     num_gpus: int = 0
+    threads: int = 1
+    """CPU threads of each process."""
+    nodes: int = 1
+    """Machines that share the job, where they are not named."""
     hosts: tuple[str, ...] = ()
     """The machines, where the recipe names them."""
     rendezvous_port: int = 29_400
@@ -82,6 +87,11 @@ class LaunchPlan:
         return self.work / "worker.log"
 
     @property
+    def launched(self) -> Path:
+        """The file that says which job of a scheduler runs the plan."""
+        return self.work / "launched.json"
+
+    @property
     def failures(self) -> Path:
         """The folder where a process that fails leaves the reason; emptied before each start."""
         return self.work / "failures"
@@ -89,10 +99,15 @@ class LaunchPlan:
     @property
     def num_nodes(self) -> int:
         """Machines that share the job."""
-        return max(1, len(self.hosts))
+        return len(self.hosts) or self.nodes
+
+    @property
+    def pulses(self) -> Path:
+        """The folder of the processes' signs of life; emptied before each start."""
+        return self.work / "pulses"
 
 
-def plan_launch(job: TrainingJob, placement: LauncherConfig, *later: TrainingJob) -> LaunchPlan:
+def plan_launch(job: TrainingJob, placement: Placement, *later: TrainingJob) -> LaunchPlan:
     """Write the job into its work folder and return what to start: no more processes than a step has sequences.
 
     The same processes run the jobs ``later``, of the same global batch, one after the other. Raises ValueError when the
@@ -103,19 +118,21 @@ def plan_launch(job: TrainingJob, placement: LauncherConfig, *later: TrainingJob
     paths = [each.work / "job.json" for each in (job, *later)]
     for each, path in zip((job, *later), paths, strict=True):
         each.write(path)
-    on_one_machine = placement.num_processes // max(1, len(placement.hosts))
+    on_one_machine = placement.num_processes // placement.num_nodes
+    threads = placement.threads or max(1, (os.cpu_count() or 1) // on_one_machine)
     root = str(Path(__file__).parents[2])
     env = {
-        "OMP_NUM_THREADS": str(placement.threads or max(1, (os.cpu_count() or 1) // on_one_machine)),
+        "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TOKENIZERS_PARALLELISM": "false",
         "DS_ACCELERATOR": "cuda" if placement.num_gpus else "cpu",
         orphans.VARIABLE: "1",
         failures.VARIABLE: str((job.work / "failures").absolute()),
+        pulse.VARIABLE: str((job.work / "pulses").absolute()),
     }
     if not placement.num_gpus:
         env |= {"CUDA_VISIBLE_DEVICES": "", "GLIBC_TUNABLES": KEEP_MEMORY}
-        if not placement.hosts:
+        if placement.num_nodes == 1 and not placement.hosts:
             env["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
     return LaunchPlan(
         title=job.title,
@@ -125,6 +142,8 @@ def plan_launch(job: TrainingJob, placement: LauncherConfig, *later: TrainingJob
         later=tuple(each.work for each in later),
         num_processes=placement.num_processes,
         num_gpus=placement.num_gpus,
+        threads=threads,
+        nodes=placement.nodes,
         hosts=placement.hosts,
         rendezvous_port=placement.rendezvous_port,
         restarts=placement.restarts,
@@ -173,23 +192,42 @@ def run_members(
     on_metrics: OnMetrics,
     warn: Say,
     stop: Callable[[], bool],
-    cause_in_log: Callable[[str], str | None] = lambda log: None,
+    cause: Callable[[Mapping[str, int | None], str], str | None] = lambda codes, log: None,
 ) -> None:
     """Run the processes of a plan to their end, calling ``on_metrics`` with each new line of the metrics.
 
     Where the plan is of several jobs, a line says as ``job`` whose it is, counted from 0.
     ``members`` gives the processes of an attempt, counted from 0. When one dies, the others are ended and all are started
-    again, up to ``plan.restarts`` times, each announced through ``warn``. ``stop`` is asked several times a second.
+    again, up to ``plan.restarts`` times, each announced through ``warn``. So is a process that falls silent, as `pulse`
+    says. ``stop`` is asked several times a second.
     Whatever exception passes through here (an interrupt, one of ``on_metrics``), the processes and their groups are ended
-    first; and when this process is killed, the kernel kills its children. ``cause_in_log`` finds in the attempt's log what
-    the processes' ends do not tell.
+    first; and when this process is killed, the kernel kills its children. ``cause`` finds in the exit statuses by name,
+    and in the attempt's log, what no single process tells.
 
     Raises TrainingFailedError for a failure that another attempt would meet again, or when no restart is left;
     TrainingStoppedError after ``stop``.
     """
     plan.work.mkdir(parents=True, exist_ok=True)
+    if plan.launched.exists():
+        raise TrainingFailedError(f"{plan.title}: {given_elsewhere(plan)}")
     plan.log.write_bytes(b"")
-    followers = [MetricsFollower(path) for path in plan.metrics]
+    look = looking(plan, [MetricsFollower(path) for path in plan.metrics], on_metrics, stop)
+    run_attempts(plan, lambda attempt: _attempt(plan, members(attempt), look, cause, warn), warn)
+
+
+def given_elsewhere(plan: LaunchPlan) -> str:
+    """Say which job of a scheduler may still work in the plan's folder, and what to do about it."""
+    job = json.loads(plan.launched.read_text())
+    return (
+        f"{plan.launched}: job {job['id'] or job['name']} was given to {job['scheduler']} and may still run there; "
+        "take that launcher again, or cancel the job and delete this file"
+    )
+
+
+def looking(
+    plan: LaunchPlan, followers: Sequence[MetricsFollower], on_metrics: OnMetrics, stop: Callable[[], bool]
+) -> Callable[[], None]:
+    """Return what hands new lines of the metrics on, and raises TrainingStoppedError once ``stop`` says so."""
 
     def look() -> None:
         for number, follower in enumerate(followers):
@@ -198,10 +236,17 @@ def run_members(
         if stop():
             raise TrainingStoppedError(f"{plan.title} was stopped; started again, it resumes from its last checkpoint")
 
-    attempt = 0
-    while ended := _attempt(plan, members(attempt), look, cause_in_log):
+    return look
+
+
+def run_attempts(plan: LaunchPlan, run: Callable[[int], tuple[str, str] | None], warn: Say, attempt: int = 0) -> None:
+    """Run attempts, counted on from ``attempt``, until one does not return (how it died, what it had printed).
+
+    Raises TrainingFailedError when one dies and no restart is left.
+    """
+    while ended := run(attempt):
         death, log = ended
-        if attempt == plan.restarts:
+        if attempt >= plan.restarts:
             after = f" after {attempt} restart{'s' * (attempt > 1)}" if attempt else ""
             end = "\n".join(log.splitlines()[-LAST_LINES:]) or "(nothing)"
             raise TrainingFailedError(f"{plan.title} failed{after}: {death}; {plan.log} ends with:\n{end}")
@@ -209,22 +254,37 @@ def run_members(
         warn(f"{plan.title}: {death}; restart {attempt} of {plan.restarts} from the last checkpoint")
 
 
+def raise_if_lasting(plan: LaunchPlan, left: Sequence[failures.Failure]) -> None:
+    """Raise TrainingFailedError when one of the failures is such that another attempt would meet it again."""
+    if left and left[0].lasting:
+        error = TrainingDivergedError if left[0].diverged else TrainingFailedError
+        raise error(f"{plan.title} failed: {left[0].reason}")
+
+
 def _attempt(
-    plan: LaunchPlan, members: Sequence[Member], look: Callable[[], None], cause_in_log: Callable[[str], str | None]
+    plan: LaunchPlan,
+    members: Sequence[Member],
+    look: Callable[[], None],
+    cause: Callable[[Mapping[str, int | None], str], str | None],
+    warn: Say,
 ) -> tuple[str, str] | None:
     """Run the processes once, calling ``look`` now and then.
 
     Returns which of them died of what, and what they had printed by then, or None when the job is done.
     """
     before = plan.log.stat().st_size
-    shutil.rmtree(plan.failures, ignore_errors=True)
-    plan.failures.mkdir(parents=True)
+    for folder in (plan.failures, plan.pulses):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    pulses = pulse.Pulses(plan.pulses, plan.metrics)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for member in members:
             processes[member.name] = _start(plan, member)
         while not _over(processes):
             look()
+            for remark in pulses.remarks():
+                warn(f"{plan.title}: {remark}")
             time.sleep(0.1)
         look()
         if not any(process.returncode for process in processes.values()):
@@ -235,10 +295,8 @@ def _attempt(
         left = failures.failures_in(plan.failures)
     finally:
         end_group(*processes.values())
-    if left and left[0].lasting:
-        error = TrainingDivergedError if left[0].diverged else TrainingFailedError
-        raise error(f"{plan.title} failed: {left[0].reason}")
-    return _death(codes, left, cause_in_log(log)), log
+    raise_if_lasting(plan, left)
+    return _death(codes, left, cause(codes, log)), log
 
 
 def _start(plan: LaunchPlan, member: Member) -> subprocess.Popen[bytes]:
@@ -262,13 +320,13 @@ def _over(processes: Mapping[str, subprocess.Popen[bytes]]) -> bool:
     return None not in codes or any(codes)
 
 
-def _death(codes: Mapping[str, int | None], left: Sequence[failures.Failure], logged: str | None) -> str:
+def _death(codes: Mapping[str, int | None], left: Sequence[failures.Failure], cause: str | None) -> str:
     """Return which process died of what: a signal tells more than the errors of those that lost it."""
     for name, code in codes.items():
         if code is not None and code < 0:
             return f"{name} died of {signal_name(-code)}"
-    if logged:
-        return logged
+    if cause:
+        return cause
     if left:
         return f"rank {left[0].rank} died of {left[0].reason}"
     name, code = next((name, code) for name, code in codes.items() if code)

@@ -90,12 +90,12 @@ class WeightedLoss(nn.Module):
             ).last_hidden_state
         head = self.language_model.get_output_embeddings().weight
         dtype = torch.bfloat16 if self.autocast else head.dtype
+        hidden, targets, weights = hidden.flatten(0, 1), tokens[:, 1:].flatten(), weights.flatten()
+        # Nobody needs the logits of what does not count. On a GPU a number of rows that the data decide would cost a wait.
+        if hidden.device.type == "cpu" and not weights.all():
+            counting = weights.nonzero().squeeze(1)
+            hidden, targets, weights = hidden[counting], targets[counting], weights[counting]
         with torch.autocast(tokens.device.type, enabled=False):
             return HeadLoss.apply(  # pyright: ignore[reportReturnType]
-                hidden.flatten(0, 1).to(dtype),
-                head,
-                tokens[:, 1:].flatten(),
-                weights.flatten(),
-                self.z_loss,
-                torch.is_grad_enabled(),
+                hidden.to(dtype), head, targets, weights, self.z_loss, torch.is_grad_enabled()
             )

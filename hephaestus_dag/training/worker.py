@@ -20,6 +20,7 @@ from hephaestus_dag.training.failures import Failure
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.orphans import VARIABLE, die_with_parent
 from hephaestus_dag.training.progress import showing
+from hephaestus_dag.training.pulse import start_pulse
 
 FORESEEN = (ValueError, OSError, FloatingPointError)
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if os.environ.get(VARIABLE):
         die_with_parent()
+    start_pulse()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # DeepSpeed calls what torch renames; the log is for what a user can act on
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

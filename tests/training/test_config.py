@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
+from hephaestus_dag.training.config import LauncherConfig, ModelShape, Placement, TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
 
 
@@ -58,3 +58,30 @@ def test_a_step_of_few_sequences_takes_few_processes_on_whole_hosts(sequences: i
     assert (placed.num_processes, placed.num_gpus, placed.hosts) == (processes, processes, names[:hosts])
     assert LauncherConfig.model_validate(placed.model_dump()) == placed
     assert config(global_batch_sequences=sequences, micro_batch_sequences=1).micro_batches(processes)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 16])
+def test_unnamed_nodes_are_shared_like_hosts(nodes: int) -> None:
+    placed = Placement(num_processes=8 * nodes, nodes=nodes).for_batch(8)
+    assert (placed.num_processes, placed.num_nodes) == (8, 1)
+    assert Placement(num_processes=8 * nodes, nodes=nodes).for_batch(10**6).num_nodes == nodes
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "slurm"}, "say how many threads"),
+        ({"kind": "ray", "threads": 1, "hosts": ("a",)}, "hosts are for kind hosts, not ray"),
+        ({"kind": "hosts"}, "kind hosts needs hosts"),
+        ({"num_processes": 2, "nodes": 2}, "set kind to slurm, ray or kubernetes"),
+        ({"kind": "kubernetes", "threads": 1}, "needs the section kubernetes, with image and claim"),
+        ({"kind": "slurm", "threads": 1, "num_processes": 3, "nodes": 2}, "must be a multiple of the 2 nodes"),
+        ({"kind": "slurm", "threads": 1, "slurm": {"options": ["exclusive"]}}, "'exclusive' is no option of sbatch"),
+        ({"kind": "slurm", "threads": 1, "slurm": {"time_limit": "soon"}}, "time_limit"),
+        ({"kubernetes": {"image": "i", "claim": "c", "mount_path": "store"}}, "'store' must be an absolute path"),
+        ({"kubernetes": {"image": "i", "claim": "c", "pod": {"containers": []}}}, "containers: the launcher sets these"),
+    ],
+)
+def test_launchers_that_cannot_work_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        LauncherConfig.model_validate(given)

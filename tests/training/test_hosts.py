@@ -85,7 +85,8 @@ os.kill(os.getpid(), 9)
 @pytest.mark.slow
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        TrainingFailedError, match=r"host elsewhere ended with exit status 255(.|\n)*ssh: no route to elsewhere"
+        TrainingFailedError,
+        match=r"host elsewhere cannot be reached, or is lost \(exit status 255\)(.|\n)*ssh: no route to elsewhere",
     ):
         run_on_hosts(hosts_plan(tmp_path, "import time; time.sleep(600)"), lambda metrics: None, remote_shell=NO_SUCH_HOST)
 

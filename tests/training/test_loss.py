@@ -82,6 +82,10 @@ def test_only_masked_targets_count() -> None:
     for before, after in ((2, 3), (4, 0), (6, 5)):
         by_hand -= F.log_softmax(embedding.weight @ embedding.weight[before], 0)[after]
     torch.testing.assert_close(found, by_hand)
+    nothing, _ = WeightedLoss(Echo(), autocast=False)(tokens, torch.zeros(2, 3))
+    (gradient,) = torch.autograd.grad(nothing, embedding.weight)
+    assert not nothing
+    assert not gradient.any()
 
 
 TINY: dict[str, Any] = {

@@ -1,0 +1,120 @@
+"""A Slurm of two nodes on this machine: Debian's munged, slurmctld and two slurmd, in a folder of their own."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+KillWait=5
+MailProg=/bin/true
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 State=UNKNOWN
+PartitionName=debug Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> list[str]:
+    """Return the programs that are not installed."""
+    return [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator[Path]:
+    """Run the daemons until the block ends; return the configuration, which SLURM_CONF has to name."""
+    for name in ("munge", "state", "spool-n1", "spool-n2"):
+        (folder / name).mkdir()
+    folder.chmod(0o755)
+    key = folder / "munge" / "key-file"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o400)
+    (folder / "munge").chmod(0o711)
+    config = folder / "slurm.conf"
+    config.write_text(
+        CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, ports=_free_ports(3))
+    )
+    files = [(name, folder / "munge" / name) for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
+    munge = [f"--{name}={path}" for name, path in files]
+    env = {**os.environ, "SLURM_CONF": str(config), "PATH": PATH}
+    with ExitStack() as daemons:
+        for command in (
+            ["munged", "--foreground", "--force", *munge],
+            ["slurmctld", "-D", "-i"],
+            ["slurmd", "-D", "-N", "n1"],
+            ["slurmd", "-D", "-N", "n2"],
+        ):
+            daemons.enter_context(_daemon(command, env, folder))
+        daemons.callback(_end_jobs, env)
+        _wait_for(lambda: _said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder)
+        yield config
+
+
+@contextmanager
+def _daemon(command: list[str], env: dict[str, str], folder: Path) -> Iterator[None]:
+    with (folder / "daemons.log").open("ab") as log:
+        program = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        if command[0] == "munged":
+            _wait_for((folder / "munge" / "socket").exists, folder)
+        yield
+    finally:
+        program.terminate()
+        try:
+            program.wait(10)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+
+
+def _end_jobs(env: dict[str, str]) -> None:
+    subprocess.run(["scancel", "--user", getpass.getuser()], env=env, check=False)
+    limit = time.monotonic() + 20
+    while _said("squeue", "--noheader", env=env) and time.monotonic() < limit:
+        time.sleep(0.2)
+
+
+def _said(*command: str, env: dict[str, str]) -> str:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _wait_for(condition, folder: Path) -> None:
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit, (folder / "daemons.log").read_text()
+        time.sleep(0.1)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]

@@ -1,0 +1,128 @@
+"""Training jobs on a real Ray cluster of two nodes on this machine."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hephaestus_dag.training.cluster_config import RayJobConfig
+from hephaestus_dag.training.config import Placement
+from hephaestus_dag.training.detached import run_detached
+from hephaestus_dag.training.job import TrainingJob
+from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, TrainingStoppedError, plan_launch, run_local
+from hephaestus_dag.training.ray_jobs import Ray
+from tests.training.test_launch import gone
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+WORKER = """
+import json, os, time
+from hephaestus_dag.training.orphans import die_with_parent
+die_with_parent()
+open("metrics.jsonl", "a").write(json.dumps({"step": 1, "pid": os.getpid()}) + "\\n")
+time.sleep(600)
+"""
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0, "temp_dir": sys.argv[1]}
+cluster = Cluster(initialize_head=True, head_node_args={**head, "object_store_memory": 10**8})
+cluster.add_node(num_cpus=2, object_store_memory=10**8)
+print(cluster.webui_url, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[Ray]:
+    """The cluster, in a process of its own; its sockets' paths have to be short."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        command = [sys.executable, "-c", CLUSTER, folder]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout
+            ray = Ray(RayJobConfig(address=f"http://{program.stdout.readline().strip()}", poll_seconds=0.3))
+            yield ray
+            assert program.stdin
+            program.stdin.close()
+
+
+def test_a_job_outlives_its_launcher_and_is_followed_again(scheduler: Ray, make_job: Callable[..., TrainingJob]) -> None:
+    job, plain = make_job(name="ray"), make_job(name="local")
+    placement = Placement(num_processes=2, nodes=2, threads=1)
+    plan = plan_launch(job, placement)
+    code = f"""
+from pathlib import PosixPath
+from hephaestus_dag.training.cluster_config import RayJobConfig
+from hephaestus_dag.training.detached import run_detached
+from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.ray_jobs import Ray
+ray = Ray(RayJobConfig(**{scheduler.config.model_dump()!r}))
+run_detached({plan!r}, ray, lambda metrics: print(metrics["step"], flush=True))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout
+        while int(launcher.stdout.readline()) < 3:
+            pass
+        launcher.kill()
+    given = json.loads(plan.launched.read_text())["id"]
+    seen: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    run_detached(plan, scheduler, seen.append, warnings.append)
+    assert f"job {given} of Ray, submitted earlier, is followed again" in warnings[0]
+    assert seen == [json.loads(line) for line in plan.metrics[0].read_text().splitlines()], "all lines, each once"
+    run_local(plan_launch(plain, placement.model_copy(update={"nodes": 1})), lambda metrics: None)
+    assert _weights(job) == _weights(plain)
+
+
+def test_stopping_leaves_nothing(scheduler: Ray, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    plan = _plan(tmp_path, WORKER, nodes=2)
+    with pytest.raises(TrainingStoppedError):
+        run_detached(plan, scheduler, seen.append, stop=lambda: len(seen) == 2)
+    assert gone([line["pid"] for line in seen], seconds=10)
+    assert not plan.launched.exists()
+
+
+def test_the_death_of_a_rank_is_named_and_met_with_a_new_job(scheduler: Ray, tmp_path: Path) -> None:
+    code = (
+        "import os, time; print('a word', flush=True); time.sleep(600 * (os.environ['RANK'] == '0')); os.kill(os.getpid(), 9)"
+    )
+    warnings: list[str] = []
+    plan = _plan(tmp_path, code, restarts=1)
+    with pytest.raises(TrainingFailedError, match=r"after 1 restart: rank 1 died of SIGKILL .*, job \S+ of Ray failed"):
+        run_detached(plan, scheduler, lambda metrics: None, warnings.append)
+    assert len(warnings) == 1
+    log = plan.log.read_text()
+    assert log.splitlines().count("a word") == 4
+    assert "torchrun ended with exit status 1" in log
+
+
+def test_a_job_that_others_stop_is_not_started_again(scheduler: Ray, tmp_path: Path) -> None:
+    def stop(metrics: dict[str, Any]) -> None:
+        scheduler.cancel(json.loads(plan.launched.read_text())["id"])
+        time.sleep(1)
+
+    plan = _plan(tmp_path, WORKER, restarts=3, num_processes=1)
+    with pytest.raises(TrainingFailedError, match=r"of Ray was stopped, not by this run"):
+        run_detached(plan, scheduler, stop)
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailedError, match=r"Ray gives no answer .*127.0.0.1:9"):
+        run_detached(_plan(tmp_path, ""), Ray(RayJobConfig(address="http://127.0.0.1:9")), lambda metrics: None)
+
+
+def _plan(folder: Path, code: str, **fields: Any) -> LaunchPlan:
+    given = {"env": {"PYTHONPATH": str(Path(__file__).parents[2])}, "num_processes": 2, **fields}
+    return LaunchPlan(title="two nodes", argv=(sys.executable, "-c", code), work=folder, **given)
+
+
+def _weights(job: TrainingJob) -> str:
+    return hashlib.sha256((job.output / "model" / "model.safetensors").read_bytes()).hexdigest()
