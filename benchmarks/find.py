@@ -34,7 +34,8 @@ from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.mixture.plan import plan_mixture
 from hephaestus_dag.mixture.store import LEDGER_SCHEMA, Stream, file_sha256, stream_name
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
-from hephaestus_dag.provenance.find import Found, find
+from hephaestus_dag.provenance.find import find
+from hephaestus_dag.provenance.found import Found
 from hephaestus_dag.provenance.question import Question, open_database
 
 PER_SHARD, TOKENS, LENGTH, REMOVED = 20_000, 40, 1_024, 20

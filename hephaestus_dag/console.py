@@ -22,6 +22,7 @@ from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.launch import end_group
+from hephaestus_dag.training.progress import duration
 from hephaestus_dag.variants import Variants
 
 COMMAND = (sys.executable, "-m", "dagster", "job", "execute", "-m", "hephaestus_dag.definitions")
@@ -51,13 +52,13 @@ def run(recipe_name: str, store: Path, arguments: Sequence[str], command: Sequen
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        with _interrupts() as interrupts:
+        with interrupts() as asked:
             try:
-                status = _watch(console, process, follower, interrupts)
+                status = _watch(console, process, follower, asked)
             finally:
                 if process.poll() is None:  # also when the terminal was closed: no job without its terminal
                     end_group(process, patience=20)
-    elapsed = _duration(time.monotonic() - started)
+    elapsed = duration(time.monotonic() - started)
     if status == STOPPED:
         console.print(f"the job was stopped after {elapsed}; what is finished is kept")
         return status
@@ -73,7 +74,7 @@ def run(recipe_name: str, store: Path, arguments: Sequence[str], command: Sequen
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """Collect the signals that ask for an end; one that is ignored, as below nohup, stays ignored.
 
     They are noted and never raised: an exception in the middle of a line being drawn could leave the terminal's lock taken,
@@ -89,7 +90,7 @@ def _interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower, interrupts: list[int]) -> int:
+def _watch(console: Console, process: subprocess.Popen[bytes], follower: MetricsFollower, asked: list[int]) -> int:
     """Show events until the job ends, and return its exit status; ``STOPPED`` when an interrupt came first."""
     columns = (SpinnerColumn(), "{task.description}", BarColumn(24), TimeRemainingColumn(), "{task.fields[note]}")
     running: dict[str, TaskID] = {}
@@ -100,7 +101,7 @@ def _watch(console: Console, process: subprocess.Popen[bytes], follower: Metrics
                 _show(bars, event, running)
             if ended:
                 return process.returncode
-            if interrupts:
+            if asked:
                 break
             time.sleep(0.2)
     console.print("\nstopping ...")
@@ -125,7 +126,7 @@ def _show(bars: Progress, event: dict, running: dict[str, TaskID]) -> None:
         failed = event["event"] == "failed"
         mark = "[red]failed[/red]" if failed else "[cyan]reused[/cyan]" if event["reused"] else "[green]done[/green]  "
         console.print(
-            f"[dim]{clock}[/dim]  [bold]{asset}[/bold]  {mark}  {_duration(event['seconds'])}  {escape(event['headline'])}"
+            f"[dim]{clock}[/dim]  [bold]{asset}[/bold]  {mark}  {_seconds(event['seconds']):>9}  {escape(event['headline'])}"
         )
         changes = [] if failed or event["reused"] else [reason for reason in event["reasons"] if reason != "first build"]
         if changes:
@@ -159,5 +160,6 @@ def _print_models(console: Console, made: Mapping[str, Path], recipe: Recipe) ->
         console.print(escape(f"  {name}: {path / 'model'}"))
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:5.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+def _seconds(seconds: float) -> str:
+    """Return the time of an asset, which may be a tenth of a second."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)

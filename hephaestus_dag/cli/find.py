@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from hephaestus_dag.provenance.artifact_graph import ArtifactGraph
-    from hephaestus_dag.provenance.find import Found, InCorpus, InModel
+    from hephaestus_dag.provenance.found import Found, InCorpus, InModel
     from hephaestus_dag.provenance.question import Question
 
 KINDS = ("document", "text", "license", "source", "origin")
@@ -60,9 +60,9 @@ def question_of(
 
 @click.command(
     epilog=example(
-        "hephaestus find GPL-3.0-only",
-        "hephaestus find 3af912f641a4c59b",
-        "hephaestus find --text @letter.txt --json",
+        "hephaestus find PSF-2.0",
+        "hephaestus find --source readmes",
+        "hephaestus find --text @LICENSE --json",
     )
 )
 @with_question
@@ -105,7 +105,8 @@ def _within(recipe: str | None, store: Path) -> "tuple[ArtifactGraph | None, lis
     made = {lineage.identity(key).fingerprint: key for key in lineage.assets}
     graph = ArtifactGraph(store, made.keys())
     missing = [key for fingerprint, key in made.items() if fingerprint not in graph.nodes]
-    return graph, [f"the recipe {recipe} has not built {', '.join(missing)}"] if missing else []
+    more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
+    return graph, [f"the recipe {recipe} has not built {', '.join(missing[:FEW])}{more}"] if missing else []
 
 
 def show_found(found: "Found") -> None:

@@ -12,9 +12,9 @@ from hephaestus_dag.cli.options import example, with_json, with_store
 
 @click.command(
     epilog=example(
-        "hephaestus forget 3af912f641a4c59b --recipe laptop --out without.yaml",
+        "hephaestus forget PSF-2.0 --recipe laptop --out without.yaml",
         "hephaestus run without.yaml",
-        "hephaestus find 3af912f641a4c59b --recipe without.yaml",
+        "hephaestus find PSF-2.0 --recipe without.yaml",
     )
 )
 @with_question

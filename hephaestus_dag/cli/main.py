@@ -11,6 +11,8 @@ from hephaestus_dag.recipe_file import RecipeError
 
 COMMANDS = ("run", "plan", "card", "verify", "rebuild", "prune", "trace", "find", "forget", "scaling", "fields")
 """In the order in which they are needed; each is a module of this package with a click command named `command`."""
+STOPPED = 130
+"""Exit status after an interrupt, as shells count it."""
 
 
 class Commands(click.Group):
@@ -33,6 +35,9 @@ class Commands(click.Group):
         except (RecipeError, ArtifactError) as error:
             click.echo(f"{error}", err=True)
             raise SystemExit(2) from error
+        except KeyboardInterrupt:
+            click.echo("\nstopped; nothing half-written stays", err=True)
+            raise SystemExit(STOPPED) from None
         # Neither library is imported here, so their errors have no name yet; any other goes on.
         except Exception as error:
             if not _of_tables(error):

@@ -1,17 +1,26 @@
 """``hephaestus plan``: what a run of a recipe would do and take, before anything runs; afterwards planned against actual."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from hephaestus_dag.cli.options import example, with_json, with_recipe, with_store
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hephaestus_dag.costs.estimate import Estimate
+    from hephaestus_dag.costs.standing import Standing
+
 CPU = "cpu"
 GPU = "A100-40GB"
+CPU_SHARE, GPU_SHARE = 0.5, 0.35
+"""Of the peak: training of small models on a core reaches 0.6 to 0.7, and what else there is less; on GPUs a common figure."""
 
 
 @click.command(
@@ -28,15 +37,16 @@ GPU = "A100-40GB"
     help=f"A GPU such as H200, or {CPU}: a core of this machine [the recipe's: {CPU} where it names no GPUs, else {GPU}].",
 )
 @click.option("--gflops", type=click.FloatRange(min=0, min_open=True), help="Peak of a CPU core in GFLOP/s [measured].")
-@click.option("--mfu", default=0.35, show_default=True, help="Share of the device's peak that is reached.")
+@click.option("--mfu", type=float, help=f"Share of the device's peak that is reached [{GPU_SHARE}; {CPU_SHARE} of a CPU].")
 @click.option("--actual", is_flag=True, help="Set what the artifacts of the recipe took beside what was planned.")
 @with_store
 @with_json
 def command(
-    recipe: str, device: str | None, gflops: float | None, mfu: float, actual: bool, store: Path, as_json: bool
+    recipe: str, device: str | None, gflops: float | None, mfu: float | None, actual: bool, store: Path, as_json: bool
 ) -> None:
     """Say what a run of RECIPE would reuse, build and take, without running it.
 
+    An asset takes as long as its last build from the same values; where there was none, or a device is named, its FLOP tell.
     Of every artifact in the store the manifest and the sizes of its files are checked; `hephaestus verify` checks the bytes.
     Inputs that are missing here are listed, each with its line in the recipe; a recipe with invalid values is refused.
     """
@@ -44,49 +54,69 @@ def command(
         raise click.BadParameter(f"{gflops} is no number of GFLOP/s", param_hint="'--gflops'")
     if not store.is_dir():
         click.echo(f"there is no store at {store} yet; --store or HEPHAESTUS_STORE names another", err=True)
-    from hephaestus_dag.costs.devices import find_gpu, this_cpu
+    from hephaestus_dag.costs.devices import begin_measuring, find_gpu, measured, this_cpu
     from hephaestus_dag.costs.estimate import estimate
     from hephaestus_dag.recipe_file import read_recipe
 
     read, missing = read_recipe(recipe)
     name = device or (GPU if read.execution.launcher.num_gpus else CPU)
-    if gflops and name.lower() != CPU:
+    on_cpu = name.lower() == CPU
+    if gflops and not on_cpu:
         raise click.UsageError(f"--gflops is the peak of a CPU core: give it with --device {CPU}")
-    console = Console(soft_wrap=True, highlight=False)
+    share = mfu if mfu is not None else CPU_SHARE if on_cpu else GPU_SHARE
     try:
-        found = estimate(
-            read, this_cpu(gflops) if name.lower() == CPU else find_gpu(name), mfu, missing, None if actual else store
-        )
+        chosen = this_cpu(gflops) if on_cpu else find_gpu(name)
+        found = estimate(read, chosen, share, missing, None if actual else store, as_before=not (device or gflops or actual))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if actual:
-        from hephaestus_dag.costs.actual import compare
-        from hephaestus_dag.costs.measured import measured_artifacts
-        from hephaestus_dag.costs.show_actual import print_actual
+    formats = {cost.dtype for cost in found.unpriced} if on_cpu and not gflops else set()
+    with begin_measuring(formats) if formats else nullcontext() as measuring:  # while the graph is loaded and compared
+        if not actual:
+            found = replace(found, standings=_standings(found, store))
+        if measuring:
+            found = replace(found, device=measured(found.device, measuring))
+    _print_actual(found, store, as_json) if actual else _print(found, as_json)
 
-        compared = compare(found, measured_artifacts(store, read, found.costs))
-        if as_json:
-            pairs = {
-                key: {name: {**asdict(pair), "ratio": pair.ratio} for name, pair in each.items()}
-                for key, each in compared.items()
-            }
-            click.echo(
-                json.dumps({"recipe": read.name, "device": found.device.name, "assets": pairs}, indent=2, ensure_ascii=False)
-            )
-        else:
-            print_actual(found, compared, console)
-        return
 
-    from hephaestus_dag.costs.record import as_json as record
-    from hephaestus_dag.costs.show import print_estimate
+def _standings(found: "Estimate", store: Path) -> "dict[str, Standing]":
     from hephaestus_dag.costs.standing import standings
-    from hephaestus_dag.definitions import lineage
+    from hephaestus_dag.upkeep.identities import identities
 
-    graph = lineage(read, fixed=False)
+    graph = identities(found.recipe, fixed=False)
     inputs = {key: graph.assets[key].inputs for key in (*found.costs, *graph.assets) if key in graph.assets}
     lacking = dict.fromkeys(found.lacking, "inputs of the recipe are missing here")
-    found = replace(found, standings=standings(store, inputs, graph.identity, lacking, bool(missing)))
+    return standings(store, inputs, graph.identity, lacking, bool(found.missing))
+
+
+def _print(found: "Estimate", as_json: bool) -> None:
+    from hephaestus_dag.costs.record import as_json as record
+    from hephaestus_dag.costs.show import print_estimate
+    from hephaestus_dag.training.gpus import missing_gpus
+
+    gpus = missing_gpus(found.recipe)
     if as_json:
-        click.echo(json.dumps(record(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps({**record(found), "missing_gpus": gpus}, indent=2, ensure_ascii=False))
     else:
-        print_estimate(found, console)
+        print_estimate(found, _console(), gpus)
+
+
+def _print_actual(found: "Estimate", store: Path, as_json: bool) -> None:
+    from hephaestus_dag.costs.actual import compare
+    from hephaestus_dag.costs.measured import measured_artifacts
+    from hephaestus_dag.costs.show_actual import print_actual
+
+    compared = compare(found, measured_artifacts(store, found.recipe, found.costs))
+    if as_json:
+        pairs = {
+            key: {name: {**asdict(pair), "ratio": pair.ratio} for name, pair in each.items()} for key, each in compared.items()
+        }
+        head = {"recipe": found.recipe.name, "device": found.device.name}
+        click.echo(json.dumps({**head, "assets": pairs}, indent=2, ensure_ascii=False))
+    else:
+        print_actual(found, compared, _console())
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)

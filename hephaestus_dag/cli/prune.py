@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hephaestus_dag.upkeep.prune import Unreached
 
 
-@click.command(epilog=example("hephaestus prune laptop smollm2 mine.yaml", "hephaestus prune laptop smollm2 mine.yaml --yes"))
+@click.command(epilog=example("hephaestus prune laptop smollm2", "hephaestus prune laptop smollm2 --yes"))
 @click.argument("recipes", nargs=-1)
 @click.option("--yes", is_flag=True, help="Remove what is listed; without it nothing is removed.")
 @click.option("--cache", is_flag=True, help="Also the cache: converted models, environments, answers, parsed web shards.")
@@ -36,6 +36,7 @@ def command(recipes: tuple[str, ...], yes: bool, cache: bool, older_than: float,
     known, since an input is missing, or a build runs that the recipes do not account for, nothing is removed. What is not known
     to be of a store stays.
     """
+    from hephaestus_dag.console import STOPPED, interrupts
     from hephaestus_dag.manifests import ArtifactError
     from hephaestus_dag.recipe_file import load_recipe
     from hephaestus_dag.upkeep.identities import identities
@@ -46,8 +47,13 @@ def command(recipes: tuple[str, ...], yes: bool, cache: bool, older_than: float,
     lineages = [identities(recipe) for recipe in loaded]
     reached = reach(store, loaded, [lineage.identity(key) for lineage in lineages for key in lineage.assets])
     found = unreached(reached, cache, older_than)
+    gone: list[Unreached] = []
     try:
-        gone = list(remove_unreached(reached, found)) if yes else []
+        with interrupts() as asked:  # what is being removed is removed wholly
+            for each in remove_unreached(reached, found) if yes else ():
+                gone.append(each)
+                if asked:
+                    break
     except OSError as error:
         raise ArtifactError(f"{error.filename} cannot be removed: {error.strerror}") from error
     if as_json:
@@ -60,38 +66,50 @@ def command(recipes: tuple[str, ...], yes: bool, cache: bool, older_than: float,
             json.dumps({"recipes": names, "reached": reached.num_artifacts, "unreached": listed, "removed": removed}, indent=2)
         )
     else:
-        _show(store, names, reached.num_artifacts, found, gone if yes else None)
+        _show(store, names, reached.num_artifacts, found, gone if yes else None, bool(asked))
+    if asked:
+        click.echo("stopped", err=True)
+        raise SystemExit(STOPPED)
 
 
 def _show(
-    store: Path, names: Sequence[str], num_reached: int, found: list["Unreached"], gone: list["Unreached"] | None
+    store: Path, names: Sequence[str], num_reached: int, found: list["Unreached"], gone: list["Unreached"] | None, stopped: bool
 ) -> None:
     from rich.console import Console
     from rich.filesize import decimal
     from rich.markup import escape
 
+    from hephaestus_dag.bucket_store import BucketStore
+
     console = Console(highlight=False, soft_wrap=True)
     listed = [each for each in found if each.what != "lock"]
     for each in listed:
-        notes = [each.what] * (each.what != "artifact") + ["stays: new, or a new one was made from it"] * each.fresh
-        what = f"  ({'; '.join(notes)})" if notes else ""
-        console.print(f"{decimal(each.num_bytes):>10}  {_age(each.age):>10}  {escape(str(each.path.relative_to(store)))}{what}")
+        what = f"  ({each.what})" if each.what != "artifact" else ""
+        mark = "*" if each.fresh else " "
+        path = escape(str(each.path.relative_to(store)))
+        console.print(f"{decimal(each.num_bytes):>10}  {_age(each.age):>10} {mark} {path}{what}")
     locks = len(found) - len(listed)
-    console.print(f"in {store}, reached by {', '.join(names)}: artifacts: {num_reached}")
+    if listed:
+        console.print()
+    bucket = BucketStore.of(store)
+    console.print(f"in {bucket.bucket.url if bucket else store}, reached by {', '.join(names)}: artifacts: {num_reached}")
     total = decimal(sum(each.num_bytes for each in found))
     console.print(f"not reached: {len(listed)}, {total}" + (f", and {locks} locks that nobody holds" if locks else ""))
     if gone is not None:
-        kept = [each for each in found if each not in gone]
-        console.print(
-            f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {len(kept)}, new or in use" if kept else "")
-        )
+        kept = len(found) - len(gone)
+        why = "the rest is as it was" if stopped else "new or in use"
+        console.print(f"removed {decimal(sum(each.num_bytes for each in gone))}" + (f"; kept {kept}, {why}" if kept else ""))
     elif found:
         can_go = not all(each.fresh for each in found)
         console.print("nothing was removed" + (": add --yes to remove what is not new" if can_go else ""))
+    if bucket:
+        console.print("what other machines build or read at this moment is not known here: prune when none does")
     if found and not num_reached:
         console.print("nothing here was made by today's code: after an update all of it counts as not reached, models included")
     if any(each.fresh for each in found):
-        console.print("what is new stays, since a run may be about to read it; --older-than 0 when none runs")
+        console.print(
+            "* stays: new, or something new was made from it: a run may be about to read it; --older-than 0 when none runs"
+        )
 
 
 def _age(seconds: float) -> str:

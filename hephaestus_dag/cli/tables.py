@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 NUMBERS = {"bm25", "documents", "held out", "jaccard", "kept", "removed", "row", "share", "steps", "times", "tokens", "words"}
 """Columns that stand to the right."""
+IDS = {"artifact", "checkpoint", "corpus", "document", "model", "score", "token store"}
+"""Columns that are copied into another command, and never broken."""
 
 
 def console() -> "Console":
@@ -24,7 +26,8 @@ def table(*columns: str) -> "Table":
 
     found = Table(box=None, pad_edge=False)
     for column in columns:
-        found.add_column(column, justify="right" if column in NUMBERS else "left", overflow="fold")
+        right = column in NUMBERS
+        found.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right or column in IDS)
     return found
 
 

@@ -82,10 +82,11 @@ def _show_trace(found: "Trace") -> None:
         out.print("a model behind an endpoint: what it was trained on is not known here")
         return
     out.print(f"model {found.model}, trained in this order:\n")
-    stages = table("checkpoint", "mixture", "steps", "tokens", "shares")
+    stages = table("checkpoint", "steps", "tokens", "shares")
     for stage in found.stages:
         shares = ", ".join(f"{share:.1%} {name}" for name, share in stage.shares.items())
-        stages.add_row(stage.checkpoint, stage.mixture or "a published model", f"{stage.steps:,}", f"{stage.tokens:,}", shares)
+        names = f"{stage.checkpoint}\n  {f'shown {stage.mixture}' if stage.mixture else 'a published model'}"
+        stages.add_row(names, f"{stage.steps:,}", f"{stage.tokens:,}", shares)
     out.print(stages)
     _unknown(found.unknown)
     out.print(f"\n{found.documents:,} documents were shown, {found.tokens:,} tokens; of {', '.join(found.corpora)}:\n")

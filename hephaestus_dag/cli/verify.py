@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hephaestus_dag.upkeep.verify import Verification
 
 
-@click.command(epilog=example("hephaestus verify", "hephaestus verify seed_corpus@e76dc4a20b84"))
+@click.command(epilog=example("hephaestus verify", "hephaestus verify seed_corpus"))
 @click.argument("artifact", required=False)
 @with_store
 @with_json

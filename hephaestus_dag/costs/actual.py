@@ -24,7 +24,7 @@ class Pair:
 def compare(planned: Estimate, measured: Mapping[str, Measured]) -> dict[str, dict[str, Pair]]:
     """Return planned and actual amounts of every asset that was built, by key and name.
 
-    ``planned`` must be an estimate made without the store. Seconds are planned from FLOP alone, for one device: reading,
+    ``planned`` must be an estimate made without the store. Time, in hours of the device, is planned from FLOP alone: reading,
     curating, generating and starting processes are not in them.
     """
     found = {}
@@ -34,7 +34,7 @@ def compare(planned: Estimate, measured: Mapping[str, Measured]) -> dict[str, di
                 "documents": Pair(planned=cost.documents, actual=_positive(there.documents)),
                 "tokens": Pair(planned=cost.tokens, actual=_positive(there.tokens)),
                 "disk": Pair(planned=cost.disk, actual=there.num_bytes),
-                "seconds": Pair(planned=planned.hours(cost.inference + cost.training) * 3600, actual=there.seconds),
+                "time": Pair(planned=planned.time(cost), actual=there.seconds * cost.processes / 3600),
             }
     return found
 

@@ -68,8 +68,14 @@ class Cost:
     note: str = ""
     shortage: str = ""
     """Which domains of a mixture hold too few different tokens."""
+    dtype: str = "float32"
+    """Number format of its products."""
+    processes: int = 1
+    """That share its work."""
     measured: bool = False
     """Whether documents, tokens and disk are those of an artifact in the store."""
+    seconds: float | None = None
+    """Wall time of the build of that artifact."""
 
 
 class Book:
@@ -84,7 +90,7 @@ class Book:
             found = find_architecture(model)
             self.vocabulary = found.vocab_size if found else None
 
-    def add(self, key: str, group: str, **amounts: Amount | Answers | str | None) -> Cost:
+    def add(self, key: str, group: str, **amounts: Amount | Answers | str | int | None) -> Cost:
         """Enter an asset; an artifact of it counts before the estimate."""
         found = self.measured.get(key)
         if found:
@@ -93,7 +99,8 @@ class Book:
                 amounts["documents"] = Amount(float(found.documents))
             if found.tokens is not None:
                 amounts["tokens"] = Amount(found.tokens)
-        self.costs[key] = Cost(key=key, group=group, measured=bool(found), **amounts)  # pyright: ignore[reportArgumentType]
+        known = {"measured": bool(found), "seconds": found.seconds if found else None}
+        self.costs[key] = Cost(key=key, group=group, **known, **amounts)  # pyright: ignore[reportArgumentType]
         return self.costs[key]
 
     def documents(self, key: str) -> Amount:

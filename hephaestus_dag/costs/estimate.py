@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hephaestus_dag.costs import corpus, evaluation, jobs
-from hephaestus_dag.costs.amount import NOTHING, Amount, total
+from hephaestus_dag.costs import benchmarks, corpus, evaluation, jobs, mixtures, sizes, sources, web
+from hephaestus_dag.costs.amount import NOTHING, Amount, about, total
 from hephaestus_dag.costs.book import Book, Cost
 from hephaestus_dag.costs.devices import Device
 from hephaestus_dag.costs.jobs import Job
@@ -44,6 +44,8 @@ class Estimate:
     recipe: Recipe
     device: Device
     utilisation: float
+    as_before: bool = False
+    """Whether an asset takes as long as the last build of it did, where there was one; else FLOP tell, for the device."""
     costs: dict[str, Cost]
     """By asset key, group by group."""
     jobs: list[Job]
@@ -61,14 +63,35 @@ class Estimate:
         """Tell whether a run would build an asset, as far as is known."""
         return key not in self.standings or self.standings[key].action != "reuse"
 
-    def hours(self, flops: Amount) -> Amount:
+    def hours(self, flops: Amount, dtype: str) -> Amount:
         """Return hours of the device: FLOP / (peak x utilisation)."""
-        return flops * (1 / (self.device.peak * self.utilisation * 3600))
+        return flops * (1 / (self.device.peak(dtype) * self.utilisation * 3600)) if flops.value else flops
 
-    def wall_hours(self, job: Job) -> Amount:
-        """Return the hours of a training job on as many GPUs as the recipe gives it."""
-        placement = self.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
-        return self.hours(job.training) * (1 / placement.num_processes)
+    def timed(self, cost: Cost) -> bool:
+        """Tell whether the time of an asset is that of an earlier build."""
+        return self.as_before and cost.seconds is not None
+
+    def time(self, cost: Cost) -> Amount:
+        """Return the hours of the device that an asset takes."""
+        if self.timed(cost):
+            return about((cost.seconds or 0.0) / 3600 * cost.processes)
+        return self.hours(cost.inference + cost.training, cost.dtype)
+
+    def wall_hours(self, key: str) -> Amount:
+        """Return the hours of an asset on as many devices as the recipe gives it."""
+        return self.time(self.costs[key]) * (1 / self.costs[key].processes)
+
+    @property
+    def unpriced(self) -> list[Cost]:
+        """What is to be done and has FLOP, and no earlier build tells its time."""
+        waiting = [cost for cost in self.costs.values() if not self.timed(cost)]
+        return [cost for cost in waiting if (cost.inference + cost.training).value]
+
+    def sum_of_time(self) -> tuple[Amount, int, int]:
+        """Return the hours of all that is to be done, how many assets earlier builds tell of, and how many are not in it."""
+        todo = [cost for cost in self.costs.values() if self.to_do(cost.key)]
+        hours, unknown = total([self.time(cost) for cost in todo])
+        return hours, sum(self.timed(cost) for cost in todo), unknown
 
     def sum_of(self, name: str) -> tuple[Amount, int]:
         """Return a total (``inference``, ``training``, ``disk``) of what is to be done, and how many assets are not in it."""
@@ -93,9 +116,16 @@ class Estimate:
 
 
 def estimate(
-    recipe: Recipe, device: Device, utilisation: float, missing: Sequence[Placed] = (), store: Path | None = None
+    recipe: Recipe,
+    device: Device,
+    utilisation: float,
+    missing: Sequence[Placed] = (),
+    store: Path | None = None,
+    as_before: bool = False,
 ) -> Estimate:
-    """Return what a run of a recipe takes on GPUs that do ``utilisation`` of their peak; ``store`` gives measured sizes.
+    """Return what a run of a recipe takes on devices that do ``utilisation`` of their peak.
+
+    ``store`` gives measured sizes, and ``as_before`` also the time that its artifacts took.
 
     Raises ValueError for a utilisation outside of (0, 1].
     """
@@ -112,6 +142,7 @@ def estimate(
         recipe=recipe,
         device=device,
         utilisation=utilisation,
+        as_before=as_before,
         costs=costs,
         jobs=trained,
         memory=_memory(recipe, trained, device),
@@ -165,7 +196,11 @@ def _memory(recipe: Recipe, trained: list[Job], device: Device) -> list[Memory]:
 
 def _enter_all(book: Book, variants: Variants) -> list[Job]:
     """Enter every asset, and return the training jobs."""
-    corpus.corpus_costs(book, variants)
+    benchmarks.benchmark_costs(book)
+    corpus.corpus_costs(book)
+    web.web_costs(book)
+    web.quality_costs(book)
+    mixtures.mixture_costs(book, variants)
     trained = jobs.job_costs(book, variants)
     evaluation.evaluation_costs(book, variants)
     return trained
@@ -173,5 +208,7 @@ def _enter_all(book: Book, variants: Variants) -> list[Job]:
 
 def assumptions(found: Estimate) -> list[str]:
     """Return what the estimate rests on."""
-    used = f"{found.device.name}: {found.device.peak_in_words} at {found.utilisation:.0%} utilisation"
-    return [used, *corpus.ASSUMPTIONS, *jobs.ASSUMPTIONS, *evaluation.ASSUMPTIONS]
+    device = found.device
+    used = [f"{device.name}: {device.peak_in_words} at {found.utilisation:.0%} utilisation"] if device.peaks else []
+    before = ["a time is that of the last build from the same values, whichever code it had"] if found.as_before else []
+    return [*before, *used, *sizes.ASSUMPTIONS, sources.ASSUMPTION, *jobs.ASSUMPTIONS, *evaluation.ASSUMPTIONS]

@@ -1,8 +1,8 @@
 """Costs of the evaluation of every model: prompts that are read, and replies of at most the length that the recipe allows."""
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, about, at_most, unknown
+from hephaestus_dag.costs.benchmarks import BFCL_ITEMS, num_answers
 from hephaestus_dag.costs.book import Answers, Book, answers, unknown_shape
-from hephaestus_dag.costs.corpus import BFCL_ITEMS, num_answers
 from hephaestus_dag.costs.jobs import backbone_architecture
 from hephaestus_dag.evaluation.bfcl.config import MULTI_TURN
 from hephaestus_dag.recipe import Recipe

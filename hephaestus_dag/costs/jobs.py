@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from hephaestus_dag.costs.amount import Amount, at_most
 from hephaestus_dag.costs.architecture import Architecture, find_architecture
+from hephaestus_dag.costs.benchmarks import num_answers
 from hephaestus_dag.costs.book import Book, shape_or_reason, unknown_shape
-from hephaestus_dag.costs.corpus import num_answers, packed_sequences
+from hephaestus_dag.costs.mixtures import packed_sequences
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scaling.sweep import Cell, plan_starts, plan_sweep, steps_once
 from hephaestus_dag.training.config import TrainingConfig
@@ -114,6 +115,8 @@ def training_jobs(book: Book, variants: Variants) -> list[Job]:
     for checkpoint in variants.checkpoints:
         sequences, tokens_each = stages[checkpoint.stage]
         config = recipe.section(f"training.stage{checkpoint.stage}")
+        if config.steps:  # a mixture that does not last for them stops the job
+            sequences = Amount(float(config.steps * config.global_batch_sequences))
         jobs.append(
             Job(key=checkpoint.key, name=name, model=model, config=config, sequences=sequences, sequence_length=tokens_each)
         )
@@ -162,7 +165,7 @@ def job_costs(book: Book, variants: Variants) -> list[Job]:
 
 
 def _enter(book: Book, job: Job, group: str) -> None:
-    steps = job.steps
+    steps, placement = job.steps, book.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
     note = f"{steps.kind}{steps.value:,.0f} steps" if steps.value is not None else ""
     book.add(
         job.key,
@@ -172,5 +175,7 @@ def _enter(book: Book, job: Job, group: str) -> None:
         training=job.training,
         disk=job.weights,
         scratch=job.checkpoints,
+        dtype=job.config.dtype,
+        processes=placement.num_processes,
         note=note,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from hephaestus_dag.artifacts import MANIFEST
 from hephaestus_dag.costs.book import Measured
-from hephaestus_dag.costs.corpus import CHARACTERS_PER_TOKEN
+from hephaestus_dag.costs.sizes import CHARACTERS_PER_TOKEN
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import SOURCES
 from hephaestus_dag.scaling.sweep import plan_starts, plan_sweep

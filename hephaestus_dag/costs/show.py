@@ -1,53 +1,26 @@
-"""The estimate as text for a person: aligned tables of at most 100 columns, and headed lists below them."""
+"""The estimate as text for a person: aligned tables, and headed lists below them, as wide as the terminal and 100 columns."""
 
+import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
 
 from hephaestus_dag.costs.amount import NOTHING, Amount, total
 from hephaestus_dag.costs.book import Cost
-from hephaestus_dag.costs.estimate import GROUPS, PAPER, PAPER_COST, Estimate, assumptions
+from hephaestus_dag.costs.estimate import GROUPS, Estimate
+from hephaestus_dag.costs.lists import sections, summary
 from hephaestus_dag.costs.standing import Standing
+from hephaestus_dag.costs.words import LEGEND, few, number, size
 
-COLUMNS = ("asset", "run", "documents", "tokens", "FLOP", "{}-h", "disk")
+COLUMNS = ("asset", "run", "documents", "tokens", "FLOP", "time", "disk")
 MEMORY_COLUMNS = ("job", "weights", "gradients", "optimiser", "activations", "other", "sum", "of", "")
-FEW = 3
-"""Assets, or changed fields, that a line names; the rest is counted."""
 WIDTH = 100
+"""Columns at most."""
 CELLS = "proxy_runs/"
 Row = tuple[str, ...]
-
-
-def number(amount: Amount, unit: str = "") -> str:
-    """Return an amount in at most four digits: ``~4.2e+09``, ``≤1,200``, ``–`` for nothing, ``?`` for unknown."""
-    value = amount.value
-    if value is None:
-        return "?"
-    if value == 0:
-        return "–"
-    if unit == "B":
-        return amount.kind + size(value)
-    if unit == "FLOP":
-        return f"{amount.kind}{value:.1e}".replace("e+", "e")
-    if unit == "s":
-        return f"{amount.kind}{value:,.0f} s" if value >= 10 else f"{amount.kind}{value:.1g} s"
-    if unit == "h":
-        return f"{amount.kind}{value:,.0f}" if value >= 10 else amount.kind + (f"{value:.2g}" if value >= 0.01 else "<0.01")
-    for limit, unit_of, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e5, 1e3, "K")):
-        if value >= limit:
-            return f"{amount.kind}{value / unit_of:,.4g}{letter}"
-    return f"{amount.kind}{value:,.0f}"
-
-
-def size(num_bytes: float) -> str:
-    """Return bytes in words."""
-    for limit, letter in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if num_bytes >= limit:
-            return f"{num_bytes / limit:.3g} {letter}"
-    return f"{num_bytes:.0f} B"
 
 
 def cost_rows(found: Estimate) -> Iterator[tuple[str, list[tuple[Row, str]]]]:
@@ -65,77 +38,39 @@ def _row(found: Estimate, cost: Cost) -> tuple[Row, str]:
         *([f"{len(lacking)} input{'s' * (len(lacking) > 1)} missing"] if lacking else _why(found.standings.get(cost.key))),
         *(["too few documents"] if cost.shortage else []),
     ]
-    work = cost.inference + cost.training if found.to_do(cost.key) else NOTHING
+    done = not found.to_do(cost.key)
+    work, time = (NOTHING, NOTHING) if done else (cost.inference + cost.training, found.time(cost))
     standing = found.standings.get(cost.key)
-    return _cells(found, cost.key, standing.action if standing else "", cost, work), "; ".join(remarks)
+    return _cells(cost.key, standing.action if standing else "", cost, work, time), "; ".join(remarks)
 
 
 def _cells_row(found: Estimate, cells: list[Cost]) -> tuple[Row, str]:
     """Return one row for all cells of the sweep: amounts of all, work of those that are to be done."""
     tokens, disk = (total([getattr(cell, name) for cell in cells])[0] for name in ("tokens", "disk"))
-    work = total([cell.inference + cell.training for cell in cells if found.to_do(cell.key)])[0]
+    todo = [cell for cell in cells if found.to_do(cell.key)]
+    work, time = total([cell.inference + cell.training for cell in todo])[0], total([found.time(cell) for cell in todo])[0]
     stand = [found.standings[cell.key] for cell in cells if cell.key in found.standings]
     actions = Counter(standing.action for standing in stand)
     first = next((standing for standing in stand if standing.action != "reuse"), None)
     several = [f"{count} {action}" for action, count in actions.items()] if len(actions) > 1 else []
     key = f"{CELLS}* ({len(cells)} cells)"
-    return (
-        _cells(
-            found, key, "some" if several else next(iter(actions), ""), Cost(key=key, group="", tokens=tokens, disk=disk), work
-        ),
-        "; ".join([*several, *_why(first)]),
-    )
+    action = "some" if several else next(iter(actions), "")
+    row = _cells(key, action, Cost(key=key, group="", tokens=tokens, disk=disk), work, time)
+    return row, "; ".join([*several, *_why(first)])
 
 
-def _cells(found: Estimate, key: str, action: str, cost: Cost, work: Amount) -> Row:
-    hours = found.hours(work)
-    return (
-        *(key, action, number(cost.documents), number(cost.tokens), number(work, "FLOP"), number(hours, "h")),
-        number(cost.disk, "B"),
-    )
+def _cells(key: str, action: str, cost: Cost, work: Amount, time: Amount) -> Row:
+    amounts = (number(cost.documents), number(cost.tokens), number(work, "FLOP"), number(time, "h"), number(cost.disk, "B"))
+    return key, action, *amounts
 
 
 def _why(standing: Standing | None) -> list[str]:
-    """Return why an asset is built again, in a few words."""
+    """Return why an asset is built again, in a few words, and since which artifact."""
     if standing is None or standing.action != "rebuild":
         return []
-    return [few(standing.reasons)] if standing.reasons else [f"follows {few(list(standing.causes))}"]
-
-
-def few(names: Sequence[str], most: int = FEW) -> str:
-    """Return some names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def change_lines(found: Estimate) -> list[str]:
-    """Return each field that changed, with the assets in which it did and how many others follow."""
-    roots: dict[str, set[str]] = {}
-    followers: dict[str, set[str]] = {}
-    for key, standing in found.standings.items():
-        for reason in standing.reasons if standing.action == "rebuild" else ():
-            roots.setdefault(reason, set()).add(key)
-        for root, reasons in standing.causes.items():
-            for reason in reasons:
-                roots.setdefault(reason, set()).add(root)
-                followers.setdefault(reason, set()).add(key)
-    lines = []
-    for reason, changed in roots.items():
-        after = len(followers.get(reason, set()) - changed)
-        lines.append(f"{reason}: {few(sorted(changed))}" + (f"; {after} more follow" if after else ""))
-    return lines
-
-
-def summary(found: Estimate) -> str:
-    """Return how many assets a run reuses and builds."""
-    actions = Counter(standing.action for standing in found.standings.values())
-    words = {
-        "reuse": "are there and will be reused",
-        "rebuild": "will be built again",
-        "build": "will be built for the first time",
-        "unknown": "cannot be known before their inputs are here",
-    }
-    parts = [f"{actions[action]} {text}" for action, text in words.items() if actions[action]]
-    return f"{len(found.costs)} assets" + (f": {', '.join(parts)}" if parts else "")
+    if not standing.reasons:
+        return [f"follows {few(list(standing.causes))}"]
+    return [few(standing.reasons) + (f" since @{standing.compared.name}" if standing.compared else "")]
 
 
 def memory_rows(found: Estimate) -> list[Row]:
@@ -153,95 +88,17 @@ def memory_rows(found: Estimate) -> list[Row]:
     ]
 
 
-def closing_lines(found: Estimate) -> list[str]:
-    """Return totals, the time of the main variant, and the paper's cost for the paper's recipe."""
-    inference, left_out = found.sum_of("inference")
-    training, no_training = found.sum_of("training")
-    disk, no_disk = found.sum_of("disk")
-    lines = [
-        f"inference: {_priced(found, inference)}{_without(left_out)}",
-        f"training: {_priced(found, training)}{_without(no_training)}",
-        f"disk: {number(disk, 'B')}{_without(no_disk)}; a training job's checkpoints, while it runs: "
-        + number(found.scratch, "B"),
-    ]
-    stages = found.stage_jobs()
-    for stage, job in stages.items():
-        wall, gpus = found.wall_hours(job), found.recipe.execution.launcher.for_batch(job.config.global_batch_sequences)
-        lines.append(
-            f"{found.main_variant}, Stage {'I' * stage}: {number(job.steps)} steps, {number(job.tokens)} tokens, "
-            f"{_priced(found, job.training)}: {_days(wall)} on {gpus.num_processes} {found.device.name}"
-        )
-    if found.recipe.name == PAPER:
-        both = NOTHING
-        for stage in (1, 2):
-            both = both + stages[stage].training if stage in stages else both
-        lines += [PAPER_COST, f"The estimate for Stages I and II beside it: {_priced(found, both)}."]
-    return lines
-
-
-def _priced(found: Estimate, flops: Amount) -> str:
-    return f"{number(flops, 'FLOP')} FLOP = {number(found.hours(flops), 'h')} {found.device.kind}-hours"
-
-
-def _without(count: int) -> str:
-    return f" (without {count} that cannot be known yet)" if count else ""
-
-
-def _days(hours: Amount) -> str:
-    if hours.value is None:
-        return "?"
-    return f"{hours.kind}{hours.value / 24:.1f} days" if hours.value >= 48 else f"{number(hours, 'h')} hours"
-
-
-def unknown_lines(found: Estimate) -> list[str]:
-    """Return why an amount is ``?``: one line for each reason, with the assets that it concerns."""
-    reasons: dict[str, list[str]] = {}
-    for cost in found.costs.values():
-        for amount in (cost.documents, cost.tokens, cost.inference, cost.training, cost.disk):
-            if amount.value is None and cost.key not in reasons.setdefault(amount.reason, []):
-                reasons[amount.reason].append(cost.key)
-    return [f"{reason} ({few(keys, 4)})" for reason, keys in reasons.items()]
-
-
-def annotation_lines(found: Estimate) -> list[str]:
-    """Return what each asset asks a language model, in tokens and money."""
-    lines = []
-    for cost in found.costs.values():
-        if asked := cost.answers:
-            local = not asked.money.value and not asked.money.reason
-            money = "a local model: no money" if local else f"money: {_money(asked.money)}"
-            words = f"{number(asked.questions)} questions, {number(asked.read)} tokens read, {number(asked.written)} written"
-            lines.append(f"{cost.key}: {words}; {money}" + ("" if found.to_do(cost.key) else " (reused: not asked again)"))
-    return lines
-
-
-def _money(amount: Amount) -> str:
-    return f"? ({amount.reason})" if amount.value is None else f"{amount.kind}{amount.value:,.4g}"
-
-
-def sections(found: Estimate) -> list[tuple[str, list[str]]]:
-    """Return the headed lists below the tables."""
-    return [
-        ("What changed since the last run", change_lines(found)),
-        ("To do", closing_lines(found)),
-        ("Questions to language models", annotation_lines(found)),
-        ("Missing inputs", _missing_lines(found) or ["none"]),
-        ("Fetched from the Hugging Face hub when first needed; access is not checked here", found.fetched),
-        ("Too few documents", [f"{cost.key}: {cost.shortage}" for cost in found.costs.values() if cost.shortage]),
-        ("Not known before the run", unknown_lines(found)),
-        ("Assumptions", assumptions(found)),
-    ]
-
-
-def _missing_lines(found: Estimate) -> list[str]:
-    return [line for each in found.missing for line in (str(each), *([f"    {each.hint}"] if each.hint else []))]
-
-
-def print_estimate(found: Estimate, console: Console) -> None:
-    """Print everything."""
-    console.print(escape(f"{found.recipe.name}: {found.recipe.description}\n{summary(found)}\n"))
-    columns = tuple(column.format(found.device.kind) for column in COLUMNS)
-    print_table(console, columns, list(cost_rows(found)), left=2)
+def print_estimate(found: Estimate, console: Console, warning: str = "") -> None:
+    """Print everything; ``warning`` comes first."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    print_lines(console, [f"{found.recipe.name}: {found.recipe.description}", summary(found)], width, "")
+    if warning:
+        console.print()
+        print_lines(console, [f"Cannot run here: {warning}"], width, "")
+    console.print()
+    print_table(console, COLUMNS, list(cost_rows(found)), left=2, width=width)
+    console.print()
+    print_lines(console, [LEGEND], width, "")
     memory = [(row, "") for row in memory_rows(found)]
     of = "this machine" if found.device.kind == "CPU" else f"one {found.device.name}"
     console.print(f"\n[bold]Memory of {of}, an estimate[/bold]")
@@ -249,11 +106,25 @@ def print_estimate(found: Estimate, console: Console) -> None:
     for head, lines in sections(found):
         if lines:
             console.print(f"\n[bold]{head}[/bold]")
-            for line in lines:
-                console.print(f"  {escape(line)}")
+            print_lines(console, lines, width)
 
 
-def print_table(console: Console, columns: Row, blocks: list[tuple[str, list[tuple[Row, str]]]], left: int = 1) -> None:
+def print_lines(console: Console, lines: list[str], width: int = WIDTH, indent: str = "  ") -> None:
+    """Print lines, each broken between words where it is longer than ``width``; indented ones, to be copied, stay whole."""
+    for line in lines:
+        if line.startswith("    "):  # a command to copy, or a path
+            console.print(f"{indent}{escape(line)}")
+            continue
+        found = textwrap.wrap(
+            line, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+        )
+        for part in found:
+            console.print(escape(part))
+
+
+def print_table(
+    console: Console, columns: Row, blocks: list[tuple[str, list[tuple[Row, str]]]], left: int = 1, width: int = WIDTH
+) -> None:
     """Print rows aligned, the first columns to the left and the others to the right, each with its remark in a line below."""
     rows = [columns, *(row for _, block in blocks for row, _ in block)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -268,5 +139,5 @@ def print_table(console: Console, columns: Row, blocks: list[tuple[str, list[tup
             console.print(f"[bold]{head}[/bold]")
         for row, remark in block:
             console.print(line(row))
-            for part in textwrap.wrap(remark, WIDTH, initial_indent="    ", subsequent_indent="      "):
+            for part in textwrap.wrap(remark, width, initial_indent="    ", subsequent_indent="      "):
                 console.print(f"[dim]{escape(part)}[/dim]")

@@ -7,19 +7,21 @@ from rich.console import Console
 from hephaestus_dag.costs.actual import Pair, sums
 from hephaestus_dag.costs.amount import Amount
 from hephaestus_dag.costs.estimate import Estimate
-from hephaestus_dag.costs.show import Row, number, print_table
+from hephaestus_dag.costs.show import Row, print_table
+from hephaestus_dag.costs.words import number, time_of
 
-UNITS = {"documents": "", "tokens": "", "disk": "B", "seconds": "s"}
-TABLES = (("documents", "tokens"), ("disk", "seconds"))
+UNITS = {"documents": "", "tokens": "", "disk": "B", "time": "h"}
+TABLES = (("documents", "tokens"), ("disk", "time"))
+WORDS = ("planned", "actual", "ratio")
 
 
 def print_actual(planned: Estimate, compared: Mapping[str, Mapping[str, Pair]], console: Console) -> None:
-    """Print two tables: documents and tokens, then disk and seconds, each planned, actual, and actual over planned."""
+    """Print two tables: documents and tokens, then disk and time, each planned, actual, and actual over planned."""
     if not compared:
         console.print(f"nothing of {planned.recipe.name} has been built in this store yet")
         return
     for names in TABLES:
-        columns = ("asset", *(word for name in names for word in (name, "actual", "ratio")))
+        columns = ("asset", *(f"{name} {word}" if word == WORDS[0] else word for name in names for word in WORDS))
         blocks: dict[str, list[tuple[Row, str]]] = {}
         for key, pairs in compared.items():
             row = (key, *(cell for name in names for cell in _cells(pairs[name], UNITS[name])))
@@ -28,10 +30,10 @@ def print_actual(planned: Estimate, compared: Mapping[str, Mapping[str, Pair]], 
         row = ("where both are known", *(cell for name in names for cell in _cells(total[name], UNITS[name])))
         print_table(console, columns, [*blocks.items(), ("all", [(row, "")])])
         console.print()
-    seconds = sum(pairs["seconds"].actual or 0 for pairs in compared.values())
+    hours = sum(pairs["time"].actual or 0 for pairs in compared.values())
     console.print(
-        f"{len(compared)} of {len(planned.costs)} assets are built, in {seconds / 60:,.1f} minutes one after the other.\n"
-        f"Seconds are planned from FLOP alone, on {planned.device.name}: {planned.device.peak_in_words} "
+        f"{len(compared)} of {len(planned.costs)} assets are built, in {time_of(hours)} one after the other.\n"
+        f"ratio: actual / planned. Time is planned from FLOP alone, on {planned.device.name}: {planned.device.peak_in_words} "
         f"at {planned.utilisation:.0%} utilisation;\nreading, curating and starting processes are not in them."
     )
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hephaestus_dag.bucket_store import BucketStore
 from hephaestus_dag.identity import Identity, differences
 from hephaestus_dag.manifests import (
     MANIFEST,
@@ -30,6 +31,8 @@ class Standing:
     """What changed in the asset itself, a field each."""
     causes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Asset that it depends on -> what changed in that one."""
+    compared: Path | None = None
+    """The artifact in the store that these are the changes since: the one most alike, the newest of such."""
 
 
 def standings(
@@ -79,6 +82,9 @@ class _Reader:
 
     def __init__(self, store: Path) -> None:
         self.store = store
+        self.bucket = BucketStore.of(store)
+        if self.bucket:
+            self.bucket.mirror()
         self.identities: dict[str, Identity] = {}
         self._manifests: dict[Path, dict[str, Any]] = {}
         self._causes: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
@@ -90,7 +96,8 @@ class _Reader:
             manifest = self._manifest(path)
             if manifest["fingerprint"] != identity.fingerprint:
                 return Standing(action="rebuild", reasons=(f"{path} holds another artifact",))
-            wrong = [f"{file} {problem}" for file, problem in wrong_files(path, manifest)]
+            found = self.bucket.wrong_files(path, manifest) if self.bucket else wrong_files(path, manifest)
+            wrong = [f"{file} {problem}" for file, problem in found]
             return Standing(action="rebuild", reasons=tuple(wrong)) if wrong else Standing(action="reuse")
         except DamagedArtifactError as error:
             return Standing(action="rebuild", reasons=(str(error),))
@@ -103,14 +110,15 @@ class _Reader:
         earlier = []
         for folder in sorted(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime, reverse=True):
             try:
-                earlier.append(self._manifest(folder)["identity"])
+                earlier.append((folder, self._manifest(folder)["identity"]))
             except ArtifactError:
                 continue
         if not earlier:
             return Standing(action="build", reasons=("first build",))
-        before = min(earlier, key=lambda each: len(differences(each, asdict(identity))))
+        folder, before = min(earlier, key=lambda each: len(differences(each[1], asdict(identity))))
         own, causes = self._changes(before, identity)
-        return Standing(action="rebuild", reasons=own if own or causes else ("the artifact was removed",), causes=causes)
+        reasons = own if own or causes else ("the artifact was removed",)
+        return Standing(action="rebuild", reasons=reasons, causes=causes, compared=folder)
 
     def _changes(self, before: dict[str, Any], after: Identity) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """Return what changed between two identities of an asset: in itself, and in each asset that it depends on."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hephaestus_dag.bucket_store import BucketStore
 from hephaestus_dag.manifests import CHANGED, ArtifactError, DamagedArtifactError, Report, read_manifest, report_of
 from hephaestus_dag.scored_models import SCORES
 from hephaestus_dag.store_contents import contents, find_artifacts, written
@@ -15,6 +16,8 @@ from hephaestus_dag.store_contents import contents, find_artifacts, written
 _SHARD = re.compile(r"documents/part-\d+\.parquet")
 _READ = (".parquet", ".json", ".npy")
 """Files that questions are answered from."""
+_FETCHED = (*_READ, ".bin", ".md")
+"""What is brought here from a bucket: also tokens, whose presence a mixture checks, and what a card begins with; no weights."""
 
 
 class ProvenanceError(ArtifactError):
@@ -27,7 +30,8 @@ class Node:
 
     key: str
     fingerprint: str
-    path: Path
+    folder: Path
+    """With the manifest; of a bucket not always with the files."""
     written: float
     """Seconds since the epoch."""
     inputs: dict[str, str]
@@ -35,6 +39,14 @@ class Node:
     files: dict[str, int | None]
     """Path inside the artifact -> rows, of tables."""
     report: Report
+    bucket: BucketStore | None
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder with the files that questions are answered from; those of a bucket are brought here at the first look."""
+        if self.bucket:
+            self.bucket.fetch(self.folder, _FETCHED)
+        return self.folder
 
     @property
     def name(self) -> str:
@@ -142,7 +154,7 @@ class ArtifactGraph:
             there = sorted({node.key for node in self.nodes.values() if node.is_score})
             raise ProvenanceError(f"{self.root} holds no score {artifact}; it holds {', '.join(there) or 'none'}")
         path = find_artifacts(self.root, short or artifact)[-1]
-        found = next((node for node in self.nodes.values() if node.path.absolute() == path.absolute()), None)
+        found = next((node for node in self.nodes.values() if node.folder.absolute() == path.absolute()), None)
         if found is None:
             raise ProvenanceError(
                 self._damage(str(path)) or f"{name} is not in the store {self.root}; give its store with --store"
@@ -198,26 +210,34 @@ class ArtifactGraph:
         return [each for each in near if each.holder("store.json")]
 
     def _read(self, names: Collection[str] | None) -> Iterator[Node]:
+        bucket = BucketStore.of(self.root)
         for path in contents(self.root).artifacts:
             if names is None or path.name in names:
                 try:
-                    yield _node(path)
+                    yield _node(path, bucket)
                 except (ArtifactError, FileNotFoundError) as error:  # the latter: it went away meanwhile
                     self.damaged.append(str(error))
 
 
-def _node(path: Path) -> Node:
+def _node(path: Path, bucket: BucketStore | None) -> Node:
     manifest = read_manifest(path)
-    for each in manifest["files"]:
-        file = path / each["path"]
-        if file.suffix in _READ and not (file.is_file() and file.stat().st_size == each["size"]):
-            raise DamagedArtifactError(f"{file} {CHANGED if file.is_file() else 'is missing'}")
+    wrong = bucket.wrong_files(path, manifest) if bucket else _wrong_tables(path, manifest)
+    for file, problem in wrong:
+        raise DamagedArtifactError(f"{file} {problem}")
     return Node(
         key=manifest["identity"]["key"],
         fingerprint=manifest["fingerprint"],
-        path=path,
+        folder=path,
         written=written(path),
         inputs=manifest["identity"]["inputs"],
         files={each["path"]: each["rows"] for each in manifest["files"]},
         report=report_of(manifest),
+        bucket=bucket,
     )
+
+
+def _wrong_tables(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for each in manifest["files"]:
+        file = path / each["path"]
+        if file.suffix in _READ and not (file.is_file() and file.stat().st_size == each["size"]):
+            yield file, CHANGED if file.is_file() else "is missing"

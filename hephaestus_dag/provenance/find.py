@@ -6,114 +6,19 @@ What was removed on the way is told with the step and the reason.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 
-from hephaestus_dag.evaluation.trained_on import tokens_shown, visits_of
-from hephaestus_dag.mixture.loader import MixtureLoader
-from hephaestus_dag.mixture.store import MixtureError, TokenStore
-from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node, Stage
+from hephaestus_dag.mixture.store import TokenStore
+from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node
+from hephaestus_dag.provenance.found import Found, InCorpus, InScore, InTokens
 from hephaestus_dag.provenance.question import CACHED_SHARDS, Condition, Question, condition_of, select
-from hephaestus_dag.provenance.trace import shown_tokens
+from hephaestus_dag.provenance.shown import Selected, in_models
 
 EXAMPLES = 5
-
-Selected = dict[str, tuple[np.ndarray, np.ndarray]]
-"""By stream of a token store: offsets and lengths, in tokens, of the documents that are meant."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InCorpus:
-    """What a corpus did with the documents."""
-
-    artifact: str
-    curated: bool
-    """Whether it was made from other documents of the store; False: it is what the sources hold."""
-    kept: int
-    removed: list[dict[str, Any]]
-    """Rows of step, reason and documents."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InTokens:
-    """Documents in the ledger of a token store."""
-
-    artifact: str
-    documents: int
-    heldout: int
-    """Of the documents: those that only measure loss."""
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InModel:
-    """What a model was shown of the documents, in all stages that led to it."""
-
-    artifact: str
-    documents: int
-    """Entries of ledgers that were shown; a document that is also an instruction counts twice."""
-    tokens: int
-    """As inputs, repeats included."""
-    share: float | None
-    """Of all tokens that were shown, padding not counted, 0 to 1; None where ``complete`` is False."""
-    times: float | None
-    """Mean number of times that each of the tokens of the documents shown was seen; None where ``complete`` is False."""
-    stages: dict[str, int]
-    """Checkpoint -> tokens shown in its own stage."""
-    complete: bool
-    """Whether all of its training and all of the documents could be looked into; where not, the counts may be too small."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InScore:
-    """A score of a model that was shown the documents."""
-
-    artifact: str
-    model: str
-    tokens: int
-    """Shown to the model."""
-    complete: bool
-    """As of the model."""
-    headline: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Where some documents went."""
-
-    question: str
-    documents: int | None
-    """How many are meant; None for a licence, source or origin: the corpora say it."""
-    examples: list[dict[str, Any]]
-    """Rows of id, source, origin, license, kind and the beginning of the text; none where only the id is known."""
-    corpora: list[InCorpus] = field(default_factory=list)
-    tokens: list[InTokens] = field(default_factory=list)
-    models: list[InModel] = field(default_factory=list)
-    scores: list[InScore] = field(default_factory=list)
-    derived: list[str] = field(default_factory=list)
-    """Other artifacts made from these, such as a tokenizer or an index, whether or not these documents mattered."""
-    near_copies: list[dict[str, Any]] = field(default_factory=list)
-    """Rows of id, jaccard and artifact: near-duplicates that curation put into one cluster with the documents."""
-    unknown: list[str] = field(default_factory=list)
-    """What could not be looked into, and why."""
-
-    @property
-    def present(self) -> bool | None:
-        """Whether a curated corpus still holds one of the documents, or a token store or model was made with it.
-
-        None when none was found and something is unknown.
-        """
-        found = any(each.kept for each in self.corpora if each.curated) or bool(self.tokens or self.models)
-        return found or (None if self.unknown else False)
-
-    @property
-    def nowhere(self) -> bool:
-        """Whether no table that was looked into knows any of the documents."""
-        return not (self.examples or self.corpora or self.tokens or self.models)
 
 
 def find(
@@ -132,7 +37,7 @@ def find(
             selected[folder] = ask.ledger(node, folder)
             tokens += _in_tokens(node.name, folder, selected[folder])
     in_part = ask.in_part(question, looked)
-    models, unknown = _in_models(looked, selected, {node.holder("store.json") for node in in_part})
+    models, unknown = in_models(looked, selected, {node.holder("store.json") for node in in_part})
     shown = {model.artifact: model for model in models}
     holders = {each.artifact for each in (*(each for each in corpora if each.kept and each.curated), *tokens)}
     return Found(
@@ -243,79 +148,6 @@ def _in_tokens(artifact: str, folder: Path, selected: Selected) -> Iterator[InTo
             documents=sum(counts.values()),
             heldout=sum(count for name, count in counts.items() if streams[name].split == "heldout"),
             tokens=sum(int(lengths.sum()) for _, lengths in selected.values()),
-        )
-
-
-def _in_models(
-    graph: ArtifactGraph, selected: dict[Path, Selected], in_part: set[Path | None]
-) -> tuple[list[InModel], list[str]]:
-    """Return what each model was shown of the selected documents, and why some models could not be looked into.
-
-    ``in_part`` are the token stores of which the selection may be too small.
-    """
-    found, unknown, failed = [], list[str](), set[str]()
-    shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]] = {}
-    for node in graph.nodes.values():
-        if not node.is_model:
-            continue
-        stages = graph.stages(node)
-        gone = list(dict.fromkeys(each for stage in stages for each in graph.gone(stage.checkpoint)))
-        if gone:
-            unknown.append(f"{node.name}: of its training {', '.join(gone)}")
-        for stage in stages:
-            if stage.checkpoint.fingerprint not in shown:
-                try:
-                    shown[stage.checkpoint.fingerprint] = _in_stage(stage, selected)
-                except (MixtureError, OSError) as error:
-                    shown[stage.checkpoint.fingerprint] = (0, {})
-                    failed.add(stage.checkpoint.fingerprint)
-                    unknown.append(f"{stage.checkpoint.name}: {error}")
-        complete = not gone and failed.isdisjoint(stage.checkpoint.fingerprint for stage in stages)
-        complete = complete and in_part.isdisjoint(store for stage in stages for store in stage.stores)
-        found += _in_model(node, stages, shown, selected, complete)
-    return found, unknown
-
-
-def _in_stage(stage: Stage, selected: dict[Path, Selected]) -> tuple[int, dict[tuple[Path, str], np.ndarray]]:
-    """Return how many tokens a stage showed, and of each selected document by token store and stream."""
-    if stage.mixture is None:
-        return 0, {}
-    loader = MixtureLoader(stage.mixture, stage.stores)
-    found: dict[tuple[Path, str], np.ndarray] = {}
-    for number, stream in enumerate(loader.streams):
-        place = loader.stores[stream["store"]].folder, stream["name"]
-        if stream["name"] in selected.get(place[0], {}):
-            offsets, lengths = selected[place[0]][stream["name"]]
-            visits = visits_of(loader, number, last=stage.sequences)
-            found[place] = tokens_shown(offsets, lengths, visits, loader.sequence_length) + found.get(place, 0)
-    return shown_tokens(loader, stage.sequences), found
-
-
-def _in_model(
-    node: Node,
-    stages: list[Stage],
-    shown: dict[str, tuple[int, dict[tuple[Path, str], np.ndarray]]],
-    selected: dict[Path, Selected],
-    complete: bool,
-) -> Iterator[InModel]:
-    total = sum(shown[stage.checkpoint.fingerprint][0] for stage in stages)
-    by_stage, by_document = dict[str, int](), dict[tuple[Path, str], np.ndarray]()
-    for stage in stages:
-        _, of_stage = shown[stage.checkpoint.fingerprint]
-        by_stage[stage.checkpoint.name] = sum(int(tokens.sum()) for tokens in of_stage.values())
-        for place, tokens in of_stage.items():
-            by_document[place] = tokens + by_document.get(place, 0)
-    seen = sum(by_stage.values())
-    if seen:
-        unique = sum(int(selected[folder][name][1][tokens > 0].sum()) for (folder, name), tokens in by_document.items())
-        yield InModel(
-            artifact=node.name,
-            documents=sum(int((tokens > 0).sum()) for tokens in by_document.values()),
-            tokens=seen,
-            share=seen / total if complete else None,
-            times=round(seen / unique, 3) if complete else None,
-            stages={name: tokens for name, tokens in by_stage.items() if tokens},
-            complete=complete,
         )
 
 

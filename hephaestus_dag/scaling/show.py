@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,8 @@ from hephaestus_dag.scaling.table import Table as Runs
 
 MAX_ROWS = 40
 MAX_OUTLIERS = 20
+ACROSS = 6
+"""Losses beside each other."""
 
 
 def show_runs(name: str, runs: Sequence[Run], copies: int, console: Console) -> None:
@@ -72,16 +75,21 @@ def show_study(found: Study, decision: Decision, far: Sequence[Outlier], console
     """
     law = found.law
     for fitted in law.families:
-        table = Table(title=f"{fitted.family.name}: {fitted.family.formula}")
         domains = law.table.domains if len(law.table.domains) <= 6 else ()
         named = [fitted.family.named(loss.p, law.table.domains) for loss in fitted.losses]
-        columns = [name for name in named[0] if "[" not in name or domains]
-        for name in ("loss", "weight", *columns, "sigma"):
-            table.add_column(name, justify="left" if name == "loss" else "right")
-        for name, values, loss in zip(law.table.names, named, fitted.losses, strict=True):
-            numbers = (f"{values[column]:.3g}" for column in columns)
-            table.add_row(name, f"{found.objective[name]:.2f}", *numbers, f"{loss.sigma:.3g}")
-        console.print(table)
+        rows = [name for name in named[0] if "[" not in name or domains]
+        console.print(f"\n{fitted.family.name}: {fitted.family.formula}", highlight=False)
+        fits = [*zip(law.table.names, named, fitted.losses, strict=True)]
+        for part in (fits[i : i + ACROSS] for i in range(0, len(fits), ACROSS)):
+            table = Table(box=SIMPLE, show_edge=False)
+            table.add_column("")
+            for name, _, _ in part:
+                table.add_column(name, justify="right")
+            table.add_row("weight", *(f"{found.objective[name]:.2f}" for name, _, _ in part))
+            for row in rows:
+                table.add_row(row, *(f"{values[row]:.3g}" for _, values, _ in part))
+            table.add_row("sigma", *(f"{loss.sigma:.3g}" for _, _, loss in part))
+            console.print(table)
     scatter = ", ".join(f"{name} {times:.2f}" for name, times in law.scatter.items())
     console.print(
         f"n = N/N0, d = D/D0, N0 = {law.families[0].n0:.4g} parameters, D0 = {law.families[0].d0:.4g} tokens; "
@@ -122,31 +130,36 @@ def _show_outliers(far: Sequence[Outlier], console: Console) -> None:
 
 
 def _show_optima(found: Study, console: Console) -> None:
-    table = Table(title="Best mixture" if found.axis is None else f"Best ratio of {found.axis}")
-    for name in ("parameters", "tokens", "FLOPs", "share", "best", "95 % interval", "regret band", "objective"):
-        table.add_column(name, justify="right")
+    named = [] if found.axis else ["share"]
+    table = Table(title=f"Best ratio of {found.axis}" if found.axis else "Best mixture", box=SIMPLE)
+    for name in ("parameters", "tokens", *named, "best", "95 % interval", "regret band", "objective", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     for optimum in found.optima if found.axis else found.optima[-1:]:
         for domain in [found.axis] if found.axis else optimum.shares:
             (low, high), band = optimum.intervals[domain], optimum.regret_bands[domain]
+            marks = ["target"] * optimum.scale.is_target + ["edge"] * optimum.at_edge
             table.add_row(
-                f"{'target ' if optimum.scale.is_target else ''}{optimum.scale.params:.3g}",
+                f"{optimum.scale.params:.3g}",
                 f"{optimum.scale.tokens:.3g}",
-                f"{optimum.scale.flops:.2g}",
-                domain,
-                f"{optimum.shares[domain]:.3f}{' (edge)' if optimum.at_edge else ''}",
+                *(domain for _ in named),
+                f"{optimum.shares[domain]:.3f}",
                 f"{low:.3f} - {high:.3f}",
                 f"{band[0]:.2f} - {band[1]:.2f}",
                 f"{optimum.loss:.5g}",
+                ", ".join(marks),
             )
     console.print(table)
     console.print(f"regret band: shares that cost less than {found.target.regret:.3g}, two standard deviations of one run")
+    if any(optimum.at_edge for optimum in found.optima):
+        console.print("edge: the best lies at an end of what was tried")
 
 
 def show_prediction(found: Prediction, record: dict[str, Any], console: Console) -> None:
     """Print the predicted losses row by row, and the scores."""
-    names = found.names if len(found.names) <= 5 else ()
+    room = (console.width - 40) // 20
+    names = found.names if len(found.names) <= room else ()
     scales = int(found.scales.max()) + 1
-    table = Table(title="Predicted losses" if found.levels.any() else "Predicted order (1 is best)")
+    table = Table(title="Predicted losses" if found.levels.any() else "Predicted order (1 is best)", box=SIMPLE)
     for name in ("row", "params", "tokens", "rank", "mean", *names):
         table.add_column(name, justify="right")
     for row in record["rows"][:MAX_ROWS]:
@@ -154,6 +167,8 @@ def show_prediction(found: Prediction, record: dict[str, Any], console: Console)
         rank = f"{row['rank']} of {row['ranked_rows']}"
         table.add_row(f"{row['row']}", f"{row['params']:.3g}", f"{row['tokens']:.3g}", rank, f"{row['mean']:.5g}", *cells)
     console.print(table)
+    if not names:
+        console.print(f"the {len(found.names)} losses of each row do not fit here: --json writes them, or a wider terminal")
     if scales > 1:
         console.print(
             f"the rows have {scales} scales (size and token budget): each is ranked among those of its own, 1 is best"
@@ -164,7 +179,7 @@ def show_prediction(found: Prediction, record: dict[str, Any], console: Console)
         if words:
             console.print(f"note: {words}", highlight=False, style="bold")
     if found_scores := record["scores"]:
-        table = Table(title="Against the measured losses")
+        table = Table(title="Against the measured losses", box=SIMPLE)
         keys = ["mean_absolute_error", "rank_correlation", *["rank_correlation_within_scales"] * (scales > 1), "regret"]
         for name in ("loss", "rows", *(key.replace("_", " ") for key in keys)):
             table.add_column(name, justify="left" if name == "loss" else "right")

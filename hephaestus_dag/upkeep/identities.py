@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from hephaestus_dag.definitions import Lineage
 
 
-def identities(recipe: Recipe) -> "Lineage":
-    """Return the assets of a recipe and the identity of each.
+def identities(recipe: Recipe, *, fixed: bool = True) -> "Lineage":
+    """Return the assets of a recipe and the identity of each; not ``fixed``, each is found when it is asked for.
 
     Raises ArtifactError when an input that an identity covers is missing.
     """
     from hephaestus_dag.definitions import lineage
 
     try:
-        return lineage(recipe)
+        return lineage(recipe, fixed=fixed)
     except (MissingPackageError, OSError, ValueError) as error:
         raise ArtifactError(f"what the recipe {recipe.name} would build is not known: {error}") from error

@@ -11,8 +11,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from hephaestus_dag.artifacts import HeldError, is_held, lock, lock_name
+from hephaestus_dag.bucket_store import BucketStore
 from hephaestus_dag.identity import Identity
+from hephaestus_dag.locks import HeldError, is_held, lock, lock_name
 from hephaestus_dag.manifests import ArtifactError, read_manifest
 from hephaestus_dag.models import PACKAGED
 from hephaestus_dag.recipe import Recipe
@@ -20,6 +21,7 @@ from hephaestus_dag.sources.reading.distributions import CHECKOUT
 from hephaestus_dag.store_contents import LEFTOVERS, contents, folder_size, written
 from hephaestus_dag.upkeep.verify import belongs
 
+UPLOAD = "an upload that no manifest names"
 FRESH = 60.0
 """Minutes that an artifact stays after it was written: a run that is between two steps holds no lock."""
 _LOCK = re.compile(r"(.+)-([0-9a-f]{12})")
@@ -138,7 +140,7 @@ def unreached(given: Reach, cache: bool = False, fresh: float = FRESH) -> list[U
     needed artifact resumes from is needed, until that artifact is there. A folder that neither a manifest nor a lock knows
     as an artifact is left alone.
     """
-    root, whole = given.root, contents(given.root)
+    root, whole, bucket = given.root, contents(given.root), BucketStore.of(given.root)
     there = {_name(root, path): path for path in whole.artifacts}
     sound = {name for name, path in there.items() if _is_whole(root, path)}
     locks = {path.name: (match[1], match[2]) for path in _entries(root / ".locks") if (match := _LOCK.fullmatch(path.name))}
@@ -148,11 +150,15 @@ def unreached(given: Reach, cache: bool = False, fresh: float = FRESH) -> list[U
 
     def entry(path: Path, what: str, owner: Name | None) -> Unreached:
         age = max(0.0, time.time() - written(path))
-        size = folder_size(path) if path.is_dir() else path.lstat().st_size
+        if bucket and what == "artifact":
+            size = bucket.num_bytes(path)
+        else:
+            size = folder_size(path) if path.is_dir() else path.lstat().st_size
         late = owner in staying or (what not in ("lock", "cache") and age < 60 * fresh)
         return Unreached(path=path, what=what, owner=owner, num_bytes=size, age=age, fresh=late)
 
     found = [entry(there[name], "artifact", name) for name in (sound | damaged) - given.needed]
+    found += _dead_uploads(bucket, fresh) if bucket else []
     for left in whole.leftovers:
         owner = (left.key, left.name)
         known = lock_name(*owner) in locks or any(key == left.key for key, _ in sound)
@@ -165,6 +171,20 @@ def unreached(given: Reach, cache: bool = False, fresh: float = FRESH) -> list[U
     return sorted(found, key=lambda each: (-each.num_bytes, each.path))
 
 
+def _dead_uploads(bucket: BucketStore, fresh: float) -> Iterator[Unreached]:
+    """Yield what builds left in a bucket that were killed, or that some machine is still uploading: then it is fresh."""
+    for folder, upload, files in bucket.unnamed():
+        age = max(0.0, time.time() - max(each.modified for each in files.values()))
+        yield Unreached(
+            path=folder / upload,
+            what=UPLOAD,
+            owner=_name(bucket.root, folder),
+            num_bytes=sum(each.size for each in files.values()),
+            age=age,
+            fresh=age < 60 * fresh,
+        )
+
+
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
@@ -173,8 +193,10 @@ def remove_unreached(given: Reach, found: Sequence[Unreached]) -> Iterator[Unrea
     """Remove what nobody needs, and yield each thing that is gone. What is fresh or somebody begins to build is kept.
 
     Raises ArtifactError, before anything is removed, while a build runs that the recipes do not account for, since what it
-    reads is not known; with something of the cache in ``found``, while any build runs.
+    reads is not known; with something of the cache in ``found``, while any build runs. Of a bucket only the builds of this
+    machine are known.
     """
+    bucket = BucketStore.of(given.root)
     locks = {path.name: _LOCK.fullmatch(path.name) for path in _entries(given.root / ".locks")}
     held = [name for name, match in locks.items() if match and is_held(given.root, match[1], match[2])]
     needed_locks = {lock_name(*name) for name in given.needed}
@@ -190,17 +212,19 @@ def remove_unreached(given: Reach, found: Sequence[Unreached]) -> Iterator[Unrea
         else:
             try:
                 with lock(given.root, *each.owner, wait=False) as lock_file:
-                    if each.what != "lock":
+                    if bucket and each.what in ("artifact", UPLOAD):
+                        bucket.remove(each.path) if each.what == "artifact" else bucket.remove_upload(each.path)
+                    elif each.what != "lock":
                         _remove_artifact(each.path, each.owner[1])
                     lock_file.unlink()
             except HeldError:
                 continue
-        yield each
         for folder in each.path.parents:
             if folder == given.root or folder.name.startswith("."):
                 break
             with suppress(OSError):  # not empty
                 folder.rmdir()
+        yield each
 
 
 def _remove_artifact(path: Path, name: str) -> None:

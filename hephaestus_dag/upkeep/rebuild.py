@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_dag import events
-from hephaestus_dag.artifacts import Store, lock
+from hephaestus_dag.artifacts import Store
+from hephaestus_dag.identity import Identity
+from hephaestus_dag.locks import lock
 from hephaestus_dag.manifests import ArtifactError, DamagedArtifactError, read_manifest
+from hephaestus_dag.store_contents import find_artifacts
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.processes import end_group
 from hephaestus_dag.upkeep.compare import FileDifference, compare
@@ -59,9 +62,12 @@ def check_rebuild(lineage: "Lineage", recipe: str, key: str, root: Path, scratch
     that ``lineage`` was made from, ``scratch`` the folder in which the scratch store is made and removed again.
     Raises ArtifactError when the asset, the stored artifact or an input is not there, or the asset fails.
     """
-    target = Store(root).path(lineage.identity(_known(lineage, key)))
+    store = Store(root)
+    target = store.path(lineage.identity(_known(lineage, key)))
     if not target.exists():
-        raise ArtifactError(f"{key} is not in the store: {'; '.join(Store(root).explain(lineage.identity(key)))}")
+        raise ArtifactError(_stale(lineage.identity(key), recipe, root))
+    if store.bucket:
+        store.bucket.fetch(target)
     manifest = read_manifest(target)
     _check_inputs(lineage, key, root)
     with tempfile.TemporaryDirectory(prefix="hephaestus-rebuild-", dir=scratch) as folder:
@@ -87,7 +93,13 @@ def rebuild(lineage: "Lineage", recipe: str, key: str, root: Path, watch: Watch)
     The stored artifact, whole or damaged, is put aside until the new one is committed, and back when that fails.
     Raises ArtifactError when the asset or an input is not there, when it is being built at this moment, or when it fails.
     """
-    target = Store(root).path(lineage.identity(_known(lineage, key)))
+    store = Store(root)
+    if store.bucket:
+        raise ArtifactError(
+            f"{store.bucket.bucket.url}: what is whole in object storage is not made again in place; add --check to compare it "
+            "with what is made now, or remove it with `hephaestus prune`; what is damaged the next run makes again by itself"
+        )
+    target = store.path(lineage.identity(_known(lineage, key)))
     _check_inputs(lineage, key, root)
     started = time.monotonic()
     with _aside(root, key, target) as aside, tempfile.TemporaryDirectory() as folder:
@@ -122,6 +134,23 @@ def _aside(root: Path, key: str, target: Path) -> Iterator[Path]:
                 aside.rename(target)
 
 
+def _stale(identity: Identity, recipe: str, root: Path) -> str:
+    """Say what is in the store instead of the artifact that an asset has today."""
+    build = f"build it first with `hephaestus run {recipe}`"
+    others = (
+        [f"{identity.key}@{path.name}" for path in find_artifacts(root, identity.key)] if (root / identity.key).is_dir() else []
+    )
+    if not others:
+        return f"{identity.key} is not in the store yet; {build}"
+    reasons = Store(root).explain(identity)
+    more = f" and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+    return (
+        f"{identity.key} as today's code and the recipe {recipe} make it is not in the store: {'; '.join(reasons[:4])}{more}.\n"
+        f"What is there ({', '.join(others[-3:])}) can only be made again with the code and the recipe that made it; "
+        f"to compare two builds of today's, {build}"
+    )
+
+
 def _manifest_if_whole(folder: Path) -> dict[str, Any] | None:
     try:
         return read_manifest(folder)
@@ -143,7 +172,10 @@ def _check_inputs(lineage: "Lineage", key: str, root: Path) -> None:
     folders = {name: Store(root).path(lineage.identity(name)) for name in sorted(names)}
     if missing := [name for name, folder in folders.items() if not folder.is_dir()]:
         raise ArtifactError(f"{key} is made from {', '.join(missing)}, not in the store {root}; build it first: hephaestus run")
-    if damages := verify(root, list(folders.values())).damages:
+    if bucket := Store(root).bucket:
+        for folder in folders.values():
+            bucket.fetch(folder)  # raises DamagedArtifactError
+    elif damages := verify(root, list(folders.values())).damages:
         found = "\n".join(f"{damage.path} {damage.problem}; {damage.remedy}" for damage in damages)
         raise DamagedArtifactError(f"{key} is made from what is damaged:\n{found}")
 

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from hephaestus_dag.artifacts import Identity, Report, Store
-from hephaestus_dag.costs.amount import at_most
-from hephaestus_dag.costs.devices import find_gpu, this_cpu
+from hephaestus_dag.costs.amount import about, at_most
+from hephaestus_dag.costs.devices import begin_measuring, find_gpu, measured, this_cpu
 from hephaestus_dag.costs.estimate import Estimate, estimate
+from hephaestus_dag.costs.lists import closing_lines, missing_lines
+from hephaestus_dag.costs.show import cost_rows
 from hephaestus_dag.costs.standing import Standing
+from hephaestus_dag.costs.words import number
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import read_recipe, recipe_path
 from tests.laptop import RAW, recipe
@@ -43,13 +46,20 @@ def test_gpu_hours_are_flops_over_peak_and_utilisation(paper: Estimate) -> None:
     matrices = 32 * (2 * 4096 * (4096 + 1024) + 3 * 4096 * 14336) + 4096 * 128_256
     flops = 55_000 * 256 * 8192 * (6 * matrices + 12 * 32 * 4096 * 8192)
     assert cost.training.value == pytest.approx(flops)
-    assert paper.hours(cost.training).value == pytest.approx(flops / (312e12 * 0.35) / 3600)
-    twice = dataclasses.replace(paper, utilisation=0.7).hours(cost.training).value
-    assert twice == pytest.approx((paper.hours(cost.training).value or 0) / 2)
-    assert paper.wall_hours(paper.stage_jobs()[1]).value == pytest.approx((paper.hours(cost.training).value or 0) / 128)
-    assert paper.wall_hours(paper.stage_jobs()[3]).value == pytest.approx(
-        (paper.hours(paper.stage_jobs()[3].training).value or 0) / 16
-    )
+    hours = paper.time(cost).value or 0
+    assert paper.hours(cost.training, "bfloat16").value == pytest.approx(flops / (312e12 * 0.35) / 3600)
+    assert hours == pytest.approx(paper.hours(cost.training + cost.inference, "bfloat16").value)
+    assert dataclasses.replace(paper, utilisation=0.7).time(cost).value == pytest.approx(hours / 2)
+    assert paper.wall_hours(cost.key).value == pytest.approx(hours / 128)
+    last = paper.stage_jobs()[3].key
+    assert paper.wall_hours(last).value == pytest.approx((paper.time(paper.costs[last]).value or 0) / 16)
+
+
+def test_one_time_of_a_stage_is_given_wherever_it_is_printed(paper: Estimate) -> None:
+    hours = f"{paper.time(paper.costs['hephaestus/stage1_checkpoint']).value:,.0f}"
+    (row,) = (row for _, rows in cost_rows(paper) for row, _ in rows if row[0] == "hephaestus/stage1_checkpoint")
+    assert row[5] == f"≤{hours} h"
+    assert any(line.startswith("hephaestus, Stage I:") and f"≤{hours} GPU-hours" in line for line in closing_lines(paper))
 
 
 def test_missing_inputs_stand_beside_the_assets_that_read_them(paper: Estimate) -> None:
@@ -172,12 +182,64 @@ def test_an_artifact_whose_inputs_are_of_another_recipe_is_not_this_recipes(tmp_
     assert estimated(given, store=tmp_path).costs["seed_corpus"].measured
 
 
-def test_a_core_of_the_cpu_takes_as_long_as_its_given_or_measured_speed_says() -> None:
-    hours = estimate(recipe(), this_cpu(gflops=100), 0.5).hours(at_most(100e9 * 3600))
+def test_a_core_of_the_cpu_takes_as_long_as_its_given_speed_says() -> None:
+    hours = estimate(recipe(), this_cpu(gflops=100), 0.5).hours(at_most(100e9 * 3600), "float32")
     assert (hours.value, hours.kind) == (pytest.approx(2), "≤")
-    measured = this_cpu()
-    assert 1e8 < measured.peak < 1e13
-    assert "measured here" in measured.peak_in_words
+
+
+@pytest.mark.slow
+def test_the_speed_of_a_core_is_measured_in_the_recipes_number_format() -> None:
+    with begin_measuring(["float32", "bfloat16"]) as process:
+        found = measured(this_cpu(), process)
+    assert set(found.peaks) == {"float32", "bfloat16"}
+    assert all(1e8 < peak < 1e14 for peak in found.peaks.values())
+    assert found.peak("bfloat16") == found.peaks["bfloat16"]
+    assert "measured here" in found.peak_in_words
+
+
+def test_an_asset_takes_as_long_as_its_last_build(tmp_path: Path) -> None:
+    given = recipe()
+    rules = {"seed_corpus.text_documents": [source.name for source in given.seed_corpus.text_documents]}
+    Store(tmp_path).build(Identity(key="text_documents", code="old", values=rules), lambda workspace: Report(headline=""))
+    again = estimate(given, this_cpu(gflops=100), 0.5, store=tmp_path, as_before=True)
+    text, backbone = again.costs["text_documents"], again.costs["backbone"]
+    assert again.timed(text)
+    assert again.time(text) == about((text.seconds or 0) / 3600)
+    assert again.time(backbone) == again.hours(backbone.inference + backbone.training, "float32")
+    assert "backbone" in [cost.key for cost in again.unpriced]
+    assert again.sum_of_time()[1] == 1
+    assert not estimate(given, this_cpu(gflops=100), 0.5, store=tmp_path).timed(text)
+
+
+def test_own_files_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 4_000)
+    (tmp_path / "b.txt").write_text("x" * 4_000)
+    (tmp_path / "rows.jsonl.gz").write_bytes(b"x" * 28_000)
+    source = {"name": "mine", "kind": "text_files", "location": str(tmp_path), "domain": "text"}
+    found = estimated(recipe(seed_corpus__text_documents=[source])).costs["text_documents"]
+    assert found.tokens == about(2_000 + 3 * 7_000)
+    assert found.documents == about(2 + 3 * 7_000 / 700)
+    capped = estimated(recipe(seed_corpus__text_documents=[{**source, "max_documents": 10}])).costs["text_documents"]
+    assert capped.documents.value == 10
+
+
+def test_many_missing_inputs_of_one_list_are_one_line_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    lost = "{{ name: lost{0}, kind: html_pages, location: no/such/{0}/*.html, domain: agent }}"
+    rows = "\n".join(f"    - {lost.format(number)}" for number in range(34))
+    file.write_text(f"extends: laptop\nname: mine\nweb_retrieval:\n  web_corpus:\n    # make pages\n{rows}\n")
+    lines = missing_lines(estimated(*read_recipe(file)[:1], missing=read_recipe(file)[1]))
+    assert len(lines) == 2
+    assert "mine.yaml:6-39: web_retrieval.web_corpus: 34 sources (lost0, lost1, lost2 and 31 more)" in lines[0]
+    assert lines[1] == "    make pages"
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0.2 / 3600, "<1 s"), (43 / 3600, "≤43 s"), (0.2, "≤12 min"), (3.25, "≤3.2 h"), (16_992.4, "≤16,992 h")],
+)
+def test_a_time_is_in_the_unit_that_fits(hours: float, said: str) -> None:
+    assert number(at_most(hours), "h") == said
 
 
 def test_what_is_there_is_no_longer_to_do() -> None:

@@ -11,8 +11,9 @@ from hephaestus_dag.curation.config import CurationConfig, ExclusionConfig
 from hephaestus_dag.documents import document_id, read_document_table
 from hephaestus_dag.mixture.loader import MixtureLoader
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, ProvenanceError
-from hephaestus_dag.provenance.find import Found, find
+from hephaestus_dag.provenance.find import find
 from hephaestus_dag.provenance.forget import exclusion
+from hephaestus_dag.provenance.found import Found
 from hephaestus_dag.provenance.question import Question, guess, open_database
 from hephaestus_dag.provenance.trace import trace
 

@@ -16,8 +16,9 @@ from hephaestus_dag.mixture.config import Component, MixtureConfig
 from hephaestus_dag.mixture.plan import plan_mixture
 from hephaestus_dag.mixture.store import StreamWriter, write_store
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, ProvenanceError
-from hephaestus_dag.provenance.find import Found, find
+from hephaestus_dag.provenance.find import find
 from hephaestus_dag.provenance.forget import MOST_IDS, exclusion
+from hephaestus_dag.provenance.found import Found
 from hephaestus_dag.provenance.item import trace_item
 from hephaestus_dag.provenance.question import Question, open_database
 from hephaestus_dag.provenance.trace import trace, trace_step

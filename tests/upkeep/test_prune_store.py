@@ -5,7 +5,8 @@ from threading import Thread
 
 import pytest
 
-from hephaestus_dag.artifacts import Identity, Report, Store, Workspace, lock
+from hephaestus_dag.artifacts import Identity, Report, Store, Workspace
+from hephaestus_dag.locks import lock
 from hephaestus_dag.manifests import ArtifactError, DamagedArtifactError
 from hephaestus_dag.upkeep.prune import Reach, reach, remove_unreached, unreached
 from hephaestus_dag.upkeep.verify import verify

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hephaestus_dag.artifacts import Identity, Report, Store, Workspace, lock
+from hephaestus_dag.artifacts import Identity, Report, Store, Workspace
+from hephaestus_dag.locks import lock
 from hephaestus_dag.manifests import ArtifactError
 from hephaestus_dag.store_contents import find_artifacts
 from hephaestus_dag.upkeep.verify import verify
