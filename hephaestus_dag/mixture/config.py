@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hephaestus_dag.config import OTHER, Config
+from hephaestus_dag.mixture.tool_prompts import ToolPrompt
 
 
 class TrainTokenizerConfig(Config):
@@ -113,4 +114,16 @@ class InstructionConfig(Config):
     synthetic_share: float = Field(0.5, ge=0, le=1, description="Share of examples made from schemas instead of recorded")
     heldout_share: float = Field(0.02, ge=0, lt=1, description="Share of examples kept out of training, chosen by id")
     keep_thoughts: bool = Field(False, description="Keep the words that an assistant says before its calls in the same turn")
+    general_share: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of examples that are pieces of code and text documents, against forgetting"
+    )
+    general_tokens: int = Field(
+        default=256, ge=16, description="Tokens of such a piece, at most; all of them count in the loss"
+    )
+    prompts: dict[ToolPrompt, float] = Field(
+        default={"plain": 1.0},
+        min_length=1,
+        description="Weights of the prompts that show the tools: `plain`, `bfcl` (its official one; `bfcl_java`, "
+        "`bfcl_javascript`: with functions of these languages), `short`, `signatures`",
+    )
     seed: int = Field(0, ge=0, description="Seed of the order of examples")

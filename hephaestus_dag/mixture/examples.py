@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from hephaestus_dag.documents import Reject
 from hephaestus_dag.mixture.chat import ChatRenderer, turn_text
 from hephaestus_dag.mixture.config import InstructionConfig
+from hephaestus_dag.mixture.tool_prompts import ToolPrompt
 from hephaestus_dag.sources.dialogues.react import says_notation
 from hephaestus_dag.trajectories import Message, messages_from_json
 
@@ -40,6 +42,7 @@ class _Conversation:
     tools: list[dict[str, Any]]
     react: bool
     """Whether the prompt asks for the text of an agent loop; it may describe the tools in words, too."""
+    style: ToolPrompt = "plain"
 
     def replies(self) -> list[int]:
         """Return where the turns that a model learns are."""
@@ -82,9 +85,15 @@ class ExampleBuilder:
         """Yield the examples of rows ``(id, source, tools, messages)``; `rejects` gets the others with their reasons."""
         for identity, source, tools, messages in rows:
             try:
-                yield self._example(identity, source, self._conversation(messages_from_json(messages), json.loads(tools)))
+                whole = self._conversation(messages_from_json(messages), json.loads(tools))
+                yield self._example(identity, source, replace(whole, style=self._style(identity)))
             except _Unfit as reason:
                 self.rejects.append(Reject(source=source, origin=identity, position="trajectory", reason=str(reason)))
+
+    def _style(self, identity: str) -> ToolPrompt:
+        """Draw the prompt of an example, so that it depends on the seed and the example alone."""
+        weights = self.config.prompts
+        return Random(f"{self.config.seed}:prompt:{identity}").choices(list(weights), list(weights.values()))[0]
 
     def _conversation(self, messages: tuple[Message, ...], tools: list[dict[str, Any]]) -> _Conversation:
         react = says_notation(messages) and any(message.calls for message in messages)
@@ -101,7 +110,7 @@ class ExampleBuilder:
         if len(tokens) > self.config.sequence_length:
             kept = self._cut(whole)
             tokens, mask = self._rendered(kept)
-        said = [turn_text(kept.messages[reply], kept.react) for reply in kept.replies()]
+        said = [turn_text(kept.messages[reply], kept.react, kept.style) for reply in kept.replies()]
         return Example(
             identity=identity,
             source=source,
@@ -135,7 +144,7 @@ class ExampleBuilder:
 
     def _rendered(self, conversation: _Conversation) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return self.render(conversation.messages, conversation.tools, react=conversation.react)
+            return self.render(conversation.messages, conversation.tools, react=conversation.react, style=conversation.style)
         except ValueError as error:
             raise _Unfit(f"chat template: {error}") from error
 

@@ -12,8 +12,9 @@ standard output and a last one, ``{"done": <number of lines before it>, "protect
     each turn starts with, the first with the official system prompt; and one per file of function documentation (category
     ``functions``), which training data must not hold either
 ``{"command": "score"}`` with lines ``{"id", "category", "reply"}``, or for multi-turn ``{"id", "category", "turns"}``
-    one line per item, in order: id, valid, reason, decoded. ``turns`` holds the replies of each turn; ``calls`` in its place
-    holds the calls of each turn, which go to the checker as they are
+    one line per item, in order: id, valid, reason, decoded. A reply to no item of BFCL brings its own in ``item``
+    (language, functions, ground_truth), with a category that tells the kind, such as ``own_parallel``. ``turns`` holds the
+    replies of each turn; ``calls`` in its place holds the calls of each turn, which go to the checker as they are
 ``{"command": "execute"}`` with lines ``{"id", "category", "turns"}``
     one line per conversation: what its last reply did, as ``calls`` and their ``results``, or ``ended`` (the turn, with the
     reason: no call), or ``stopped`` (the conversation, with the reason)

@@ -108,7 +108,7 @@ def judge_relevance(category: str, decoded: dict[str, Any]) -> dict[str, Any]:
 
 
 def score(official: types.SimpleNamespace, replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a verdict for each reply, in order.
+    """Return a verdict for each reply, in order; one that brings its own item is held against that.
 
     Raises ValueError when a reply names no known item.
     """
@@ -116,7 +116,11 @@ def score(official: types.SimpleNamespace, replies: list[dict[str, Any]]) -> lis
     outcomes = list(sandbox.run_isolated(lambda reply: decode_reply(official, reply), texts))
 
     # No answer is in memory while replies are decoded.
-    items = {c: {item["id"]: item for item in load_items(official, c)} for c in {reply["category"] for reply in replies}}
+    asked = {reply["category"] for reply in replies if "item" not in reply}
+    items = {category: {item["id"]: item for item in load_items(official, category)} for category in asked}
+    for reply in replies:
+        if "item" in reply:
+            items.setdefault(reply["category"], {})[reply["id"]] = reply["item"]
     verdicts: list[dict[str, Any] | None] = [None] * len(replies)
     to_check: list[int] = []
     for index, (reply, outcome) in enumerate(zip(texts, outcomes, strict=True)):

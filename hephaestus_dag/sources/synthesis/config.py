@@ -32,6 +32,17 @@ class SyntheticCallsConfig(Config):
     shares: dict[Kind, float] = Field(
         default=SHARES, description="Weight of each kind; a kind that is not named is not made, nor one that no operation fits"
     )
+    everyday: int = Field(
+        default=0, ge=0, description="Trajectories about everyday functions of a packaged catalogue, besides `count`"
+    )
+    quotes: tuple[str, ...] = Field(
+        default=("`",),
+        min_length=1,
+        description="Marks around values in a user's words, one drawn for each trajectory of `count`; an empty one: none",
+    )
+    held_out_services: tuple[str, ...] = Field(
+        default=(), description="Services whose operations are never drawn: a development split asks for them"
+    )
     seed: int = Field(default=0, ge=0, description="Seed of services, kinds, tools and values")
 
     @field_validator("shares")

@@ -9,7 +9,8 @@ over several requests (``follow_up``).
 Everything is drawn by a seed and marked ``synthetic``: values and results are valid against the schemas and mean nothing else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -18,13 +19,14 @@ from hephaestus_dag.sources import list_items, load_kind
 from hephaestus_dag.sources.config import SourceConfig
 from hephaestus_dag.sources.operations import Operation
 from hephaestus_dag.sources.synthesis.config import SHARES, Kind, SyntheticCallsConfig
+from hephaestus_dag.sources.synthesis.everyday.calls import synthesise_everyday
 from hephaestus_dag.sources.synthesis.links import Links
 from hephaestus_dag.sources.synthesis.multi_step import Made, make_answered, make_chain, make_follow_up
 from hephaestus_dag.sources.synthesis.tasks import Task, find_tasks, shown_tools
 from hephaestus_dag.sources.synthesis.values import UnfillableError
 from hephaestus_dag.sources.synthesis.without_results import make_without_result
 from hephaestus_dag.sources.tool_schemas import tool_with_returns
-from hephaestus_dag.trajectories import Trajectory
+from hephaestus_dag.trajectories import Message, Trajectory
 
 
 def synthesise(
@@ -79,27 +81,53 @@ def synthesise(
 
 
 def synthesise_from_sources(sources: Sequence[SourceConfig], config: SyntheticCallsConfig) -> Iterator[Trajectory]:
-    """Yield synthetic trajectories for operations of the sources that document operations.
+    """Yield synthetic trajectories for operations of the sources that document operations, then those of everyday functions.
 
     Services are drawn by the seed until there are ``config.operations`` operations. Raises ValueError as `synthesise` does.
     """
-    if not config.count:
-        return
+    if config.count:
+        operations = draw_operations(sources, config.operations, config.seed, lambda name: name not in config.held_out_services)
+        yield from synthesise_operations(operations, config)
+    yield from synthesise_everyday(config.everyday, config.seed)
+
+
+def draw_operations(
+    sources: Sequence[SourceConfig], count: int, seed: int, wanted: Callable[[str], bool] = lambda name: True
+) -> list[Operation]:
+    """Return the operations of services that are drawn by a seed, whole services until there are ``count`` operations.
+
+    ``wanted`` says of a service's name whether its operations may be drawn.
+    """
     readable = [source for source in sources if hasattr(load_kind(source.kind), "read_operations")]
     services = [(source, item) for source in readable for item in list_items(source)]
-    Random(config.seed).shuffle(services)
+    Random(seed).shuffle(services)
     operations: list[Operation] = []
     for source, item in services:
         read: Any = load_kind(source.kind)
-        operations += [found for found in read.read_operations(source, item) if isinstance(found, Operation)]
-        if len(operations) >= config.operations:
+        found = [each for each in read.read_operations(source, item) if isinstance(each, Operation)]
+        operations += [each for each in found if wanted(each.service)]
+        if len(operations) >= count:
             break
+    return operations
+
+
+def synthesise_operations(operations: Sequence[Operation], config: SyntheticCallsConfig) -> Iterator[Trajectory]:
+    """Yield ``config.count`` trajectories for operations, with the licences of the tools that they show."""
     tools = [tool_with_returns(operation, longest=config.longest_tool) for operation in operations]
     licenses = {tool["name"]: operation.license for tool, operation in zip(tools, operations, strict=True)}
     made = synthesise(tools, config.count, config.seed, shares=config.shares, longest_tool=config.longest_tool)
     for trajectory in made:
         shown = sorted({licenses[tool["name"]] for tool in trajectory.tools})
-        yield replace(trajectory, license=" AND ".join(f"({each})" if " OR " in each else each for each in shown))
+        license = " AND ".join(f"({each})" if " OR " in each else each for each in shown)
+        mark = Random(f"quotes:{trajectory.origin}").choice(config.quotes)
+        yield replace(trajectory, license=license, messages=tuple(quoted(message, mark) for message in trajectory.messages))
+
+
+def quoted(message: Message, mark: str) -> Message:
+    """Return a user's message with another mark around the values in it."""
+    if message.role != "user" or mark == "`":
+        return message
+    return replace(message, content=re.sub(r"`([^`]*)`", lambda found: f"{mark}{found[1]}{mark}", message.content))
 
 
 class _Maker:
