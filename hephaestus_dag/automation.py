@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -10,17 +11,23 @@ from dagster_shared.error import SerializableErrorInfo
 from hephaestus_dag.artifacts import canonical_json
 from hephaestus_dag.failures import VARIABLE, failure_message, send
 from hephaestus_dag.recipe import ExecutionConfig, Recipe
+from hephaestus_dag.scored_models import scored_models
 from hephaestus_dag.sources.reading.distributions import MissingPackageError
+from hephaestus_dag.variants import Variants
 
 
 def executor(config: ExecutionConfig) -> dg.ExecutorDefinition:
     """Return the executor: a process per step, forked from one that has the definitions loaded, so a step starts at once."""
-    return dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": config.max_concurrent,
-            "start_method": {"forkserver": {"preload_modules": ["hephaestus_dag.preload"]}},
-        }
+    most = ExecutionConfig.model_fields["max_concurrent"].description
+
+    @dg.configured(
+        dg.multiprocess_executor,
+        config_schema={"max_concurrent": dg.Field(int, default_value=config.max_concurrent, description=most)},
     )
+    def multiprocess(chosen: dict[str, Any]) -> dict[str, Any]:
+        return {**chosen, "start_method": {"forkserver": {"preload_modules": ["hephaestus_dag.preload"]}}}
+
+    return multiprocess
 
 
 def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
@@ -33,6 +40,7 @@ def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
     groups = dg.AssetSelection.groups
     report = dg.AssetSelection.assets("benchmark_report")
     ablations = [name for name in recipe.variants if name != reference(recipe)]
+    scores = [score.split("/") for model in scored_models(recipe, Variants(recipe)) for score in model.scores]
     return [
         job("hephaestus", dg.AssetSelection.all(), "The whole graph: from documents to the benchmark report."),
         job("seed_corpus", groups("seed_corpus").upstream(), "Reads the sources and curates what they hold."),
@@ -55,6 +63,12 @@ def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
             "evaluate",
             groups("evaluation", "benchmarks"),
             "Scores the checkpoints that are there and writes the report. Trains nothing: a missing checkpoint is named.",
+        ),
+        job(
+            "score",
+            dg.AssetSelection.assets(*scores).upstream(),
+            "Scores every model of the recipe, with all that it needs. For a model that is not trained here, neither the web "
+            "nor a proxy is; the report, which tells what models were trained on, is left to `evaluate`.",
         ),
         job(
             "ablations",

@@ -2,7 +2,8 @@
 
 A recipe may begin with ``extends: laptop`` and then holds only what differs from that recipe: mappings are merged, anything
 else (a number, a list of sources, an empty mapping) takes the place of what was there. Where entries have names of their own,
-as variants have, null removes one: ``variants: { without_stage2: null }``.
+as variants have, null removes one: ``variants: { without_stage2: null }``. A list of such entries, as of sources, is merged
+with a mapping by name: ``text_documents: { handbook: { kind: text_files, ... }, readmes: null }``.
 """
 
 import difflib
@@ -18,6 +19,7 @@ from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_checks import Problem, Where, contradictions, misplaced_sources, missing_inputs
 
 NULL = "tag:yaml.org,2002:null"
+NAME = yaml.ScalarNode("tag:yaml.org,2002:str", "name")
 NEEDED: dict[Where, str] = {
     ("scaling_law",): "to train without the sweep, give mixture.agent_ratio as a number and run the job `train`",
 }
@@ -127,9 +129,34 @@ def _merged(below: yaml.MappingNode, above: yaml.MappingNode, where: Where = ())
         if old and value.tag == NULL and _names_its_entries(where):
             del pairs[key.value]
             continue
-        both = isinstance(old, yaml.MappingNode) and isinstance(value, yaml.MappingNode) and value.value
-        pairs[key.value] = (key, _merged(old, value, (*where, key.value)) if both else value)
+        if isinstance(value, yaml.MappingNode) and value.value:
+            if isinstance(old, yaml.MappingNode):
+                value = _merged(old, value, (*where, key.value))
+            elif isinstance(old, yaml.SequenceNode) and all(_name(entry) for entry in old.value):
+                value = _merged_by_name(old, value)
+        pairs[key.value] = (key, value)
     return yaml.MappingNode(above.tag, list(pairs.values()), above.start_mark, above.end_mark)
+
+
+def _merged_by_name(below: yaml.SequenceNode, above: yaml.MappingNode) -> yaml.SequenceNode:
+    """Return a list of named entries with those of a mapping by name: changed, removed where null, and new ones at the end."""
+    entries: dict[str, yaml.Node] = {_name(entry): entry for entry in below.value}
+    for key, value in above.value:
+        old = entries.get(key.value)
+        if old and value.tag == NULL:
+            del entries[key.value]
+            continue
+        if isinstance(value, yaml.MappingNode):
+            name = (yaml.ScalarNode(NAME.tag, NAME.value, key.start_mark, key.end_mark), key)
+            value = _merged(old if isinstance(old, yaml.MappingNode) else yaml.MappingNode(value.tag, [name]), value)
+        entries[key.value] = value
+    return yaml.SequenceNode(below.tag, list(entries.values()), above.start_mark, above.end_mark)
+
+
+def _name(entry: yaml.Node) -> str:
+    """Return the name that an entry of a list gives itself, or an empty string."""
+    pairs = entry.value if isinstance(entry, yaml.MappingNode) else []
+    return next((value.value for key, value in pairs if key.value == NAME.value), "")
 
 
 def _names_its_entries(where: Where) -> bool:

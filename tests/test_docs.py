@@ -26,3 +26,13 @@ def test_links_between_pages_lead_somewhere() -> None:
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())]
     assert len(links) > len(PAGES)
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_asks_a_question_is_listed_in_the_readme_and_leads_on() -> None:
+    readme, generated = PAGES[0].read_text(), "recipe-fields.md"
+    for page in PAGES[1:]:
+        text = page.read_text()
+        assert text.startswith("# "), page.name
+        assert text.partition("\n")[0].endswith("?"), page.name
+        assert f"(docs/{page.name})" in readme, page.name
+        assert page.name == generated or "\n## Next\n" in text, page.name

@@ -450,3 +450,41 @@ def test_what_cannot_be_left_out_says_so(tmp_path: Path) -> None:
         load_recipe(mine)
     assert "mine.yaml:3: scaling_law: cannot be null; to train without the sweep, give mixture.agent_ratio" in str(wrong.value)
     assert "mine.yaml:4: variants.nobody: cannot be null; give it a value" in str(wrong.value)
+
+
+def test_a_list_of_named_entries_is_merged_with_a_mapping_by_name(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "extends: laptop\nname: mine\nseed_corpus:\n  text_documents:\n"
+        "    handbook: { kind: text_files, location: package:click, domain: text }\n"
+        "    readmes: null\n"
+        "    manual: { max_documents: 5 }\n"
+    )
+    laptop, found = load_recipe("laptop").seed_corpus.text_documents, load_recipe(mine).seed_corpus.text_documents
+    kept = [source for source in laptop if source.name != "readmes"]
+    assert [source.name for source in found] == [*(source.name for source in kept), "handbook"]
+    assert found[0] == kept[0].model_copy(update={"max_documents": 5})
+    assert found[1:-1] == tuple(kept[1:])
+    top = tmp_path / "top.yaml"
+    top.write_text(f"extends: {mine}\nname: top\nseed_corpus: {{ text_documents: {{ handbook: null }} }}\n")
+    assert [source.name for source in load_recipe(top).seed_corpus.text_documents] == [source.name for source in kept]
+
+
+def test_problems_of_an_entry_by_name_are_said_with_its_line(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "extends: laptop\nname: mine\nseed_corpus:\n  code_documents:\n"
+        "    stdlib: { max_documents: -1 }\n"
+        "    more:\n      kind: python_code\n      domain: code\n"
+        "    gone: null\n"
+        "mixture: { stage2_components: { agent: { share: 1 } } }\n"
+    )
+    with pytest.raises(RecipeError) as wrong:
+        load_recipe(mine)
+    for said in (
+        "mine.yaml:5: seed_corpus.code_documents.0.max_documents: ",
+        "mine.yaml:7: seed_corpus.code_documents.1.location: Field required",
+        "mine.yaml:9: seed_corpus.code_documents.2: cannot be null",
+        "mine.yaml:10: mixture.stage2_components: ",
+    ):
+        assert said in str(wrong.value)

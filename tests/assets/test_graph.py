@@ -258,7 +258,7 @@ def test_another_agent_ratio_leaves_the_finished_cells_alone() -> None:
     ("path", "value"),
     [
         ("execution__max_concurrent", 7),
-        ("execution__workers", 7),
+        ("execution__compute", {"engine": "ray", "workers": 7, "address": "auto"}),
         ("execution__threads", 7),
         ("execution__launcher", {"num_processes": 2, "threads": 7}),
         ("execution__weekly_retrieval", "0 4 * * 2"),
@@ -293,7 +293,7 @@ def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Grap
 
 def test_every_job_runs_what_its_name_says(laptop: Graph) -> None:
     made = {found.name for found in laptop.definitions.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
-    assert made == {"hephaestus", "seed_corpus", "retrieval", "scaling_law", "train", "evaluate", "ablations"}
+    assert made == {"hephaestus", "seed_corpus", "retrieval", "scaling_law", "train", "evaluate", "score", "ablations"}
     checkpoints = {name for name in laptop.names if name.endswith("_checkpoint")}
     assert laptop.job("hephaestus") == laptop.names
     assert laptop.job("seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
@@ -304,6 +304,12 @@ def test_every_job_runs_what_its_name_says(laptop: Graph) -> None:
     assert laptop.job("evaluate") == {*scores, *GROUPS["benchmarks"], "benchmark_report"}
     others = {name for name in laptop.names if name.startswith(("base/", "without_stage2/"))}
     assert laptop.job("ablations") == {*others, "benchmark_report"}
+
+
+def test_a_model_that_is_not_trained_here_is_scored_without_web_and_proxies() -> None:
+    graph = Graph(recipe(variants={"mine": {"stages": []}}, evaluation__reference_variant="mine"))
+    needed = {*GROUPS["seed_corpus"], "benchmark_items", "tokenizer", "tokenized_seed", "backbone"}
+    assert graph.job("score") == {*needed, *(f"mine/{name}" for name in SCORES)}
 
 
 def test_the_reference_decides_what_an_ablation_is() -> None:
