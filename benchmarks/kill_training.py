@@ -37,11 +37,13 @@ from typing import Any
 from tiny_job import BATCH, TinyJobs, digest, newest_step, pause, process_of, steps_of, until, weights
 
 from hephaestus_dag.mixture.loader import MixtureLoader
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.checkpoint import Checkpoints
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingFailedError, TrainingStoppedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import plan_launch
 from hephaestus_dag.training.metrics import read_metrics
 
 STEPS, EVERY = 60, 6

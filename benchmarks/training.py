@@ -155,7 +155,7 @@ def environment(options: argparse.Namespace, ours: bool) -> dict[str, str]:
     """Return the variables of a side; ours has those that the launcher sets."""
     env = {"OMP_NUM_THREADS": str(options.threads), "DS_ACCELERATOR": options.device, "TOKENIZERS_PARALLELISM": "false"}
     if ours and options.device == "cpu":
-        from hephaestus_dag.training.launch import KEEP_MEMORY
+        from hephaestus_dag.training.launch_plan import KEEP_MEMORY
 
         env["GLIBC_TUNABLES"] = KEEP_MEMORY
     return env

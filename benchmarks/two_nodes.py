@@ -29,10 +29,12 @@ from typing import Any
 from network import TwoMachines, missing
 from tiny_job import LENGTH, TinyJobs, newest_step, process_of, weights
 
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig, ModelShape
 from hephaestus_dag.training.hosts import REMOTE_SHELL, run_on_hosts
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingFailedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import plan_launch
 
 LIMIT = 30.0
 """Seconds in which a lost machine must be reported."""

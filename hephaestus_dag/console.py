@@ -21,7 +21,7 @@ from hephaestus_dag import events
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.recipe_file import load_recipe
 from hephaestus_dag.training.follow import MetricsFollower
-from hephaestus_dag.training.launch import end_group
+from hephaestus_dag.training.processes import end_group
 from hephaestus_dag.training.progress import duration
 from hephaestus_dag.variants import Variants
 

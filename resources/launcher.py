@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from hephaestus_dag.training.attempts import OnMetrics, Say
 from hephaestus_dag.training.cluster_config import KubernetesConfig, RayJobConfig, SlurmConfig
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.hosts import REMOTE_SHELL, run_on_hosts
 from hephaestus_dag.training.kubernetes_jobs import Kubernetes
-from hephaestus_dag.training.launch import LaunchPlan, OnMetrics, Say, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.ray_jobs import Ray
 from hephaestus_dag.training.slurm_jobs import Slurm
 

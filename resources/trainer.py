@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from hephaestus_dag.training.attempts import OnMetrics
 from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import OnMetrics, plan_launch
+from hephaestus_dag.training.launch_plan import plan_launch
 from hephaestus_dag.training.progress import ProgressLog
 from resources.launcher import Launcher
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hephaestus_dag.mixture.loader import MixtureLoader
+from hephaestus_dag.training.attempts import TrainingDivergedError
 from hephaestus_dag.training.config import TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingDivergedError
 
 TABLE = "branches.json"
 

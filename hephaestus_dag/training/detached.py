@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hephaestus_dag.training import failures
-from hephaestus_dag.training.follow import MetricsFollower
-from hephaestus_dag.training.launch import (
-    LaunchPlan,
+from hephaestus_dag.training.attempts import (
     OnMetrics,
     Say,
     TrainingFailedError,
@@ -21,6 +19,8 @@ from hephaestus_dag.training.launch import (
     raise_if_lasting,
     run_attempts,
 )
+from hephaestus_dag.training.follow import MetricsFollower
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.launched import Launched, alone, identity_of
 from hephaestus_dag.training.processes import rank_death
 from hephaestus_dag.training.pulse import Pulses

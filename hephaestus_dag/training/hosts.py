@@ -16,7 +16,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from hephaestus_dag.training import orphans
-from hephaestus_dag.training.launch import LaunchPlan, Member, OnMetrics, Say, run_members
+from hephaestus_dag.training.attempts import OnMetrics, Say
+from hephaestus_dag.training.launch import Member, run_members
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.processes import end_group, rank_death
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import KubernetesConfig
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
 
 MISSING = "the Kubernetes client is not installed: pip install 'hephaestus-dag[kubernetes]'"

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError
+from hephaestus_dag.training.attempts import TrainingFailedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import Scheduler
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import RayJobConfig
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
 
 MISSING = "Ray is not installed: pip install 'hephaestus-dag[ray]'"

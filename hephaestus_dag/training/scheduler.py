@@ -7,7 +7,7 @@ belongs to the artifact's work folder, whichever run or command comes next, so t
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.launch_plan import LaunchPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import SlurmConfig
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
 
 PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED"}

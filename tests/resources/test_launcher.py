@@ -8,9 +8,10 @@ import pytest
 
 from hephaestus_dag.definitions import lineage
 from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.training.attempts import OnMetrics, Say
 from hephaestus_dag.training.config import LauncherConfig, ModelShape, TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import LaunchPlan, OnMetrics, Say
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from resources.launcher import Launcher, LocalLauncher, TorchrunLauncher, launcher_of
 from resources.trainer import DeepSpeedTrainer
 

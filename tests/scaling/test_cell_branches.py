@@ -20,9 +20,9 @@ from hephaestus_dag.scaling.gather import gather_runs
 from hephaestus_dag.scaling.runs import read_runs
 from hephaestus_dag.scaling.slots import slot
 from hephaestus_dag.scaling.sweep import Cell, plan_sweep
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import ModelShape, TrainingConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingFailedError
 from resources.launcher import LocalLauncher
 from resources.trainer import DeepSpeedTrainer
 from tests.training.conftest import LENGTH, Corpus, corpus  # noqa: F401

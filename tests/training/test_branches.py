@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from hephaestus_dag.training.attempts import TrainingDivergedError, TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingDivergedError, TrainingFailedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import plan_launch
 from hephaestus_dag.training.loop import train
 from hephaestus_dag.training.metrics import read_metrics
 from hephaestus_dag.training.schedule import decay_start

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.hosts import run_on_hosts
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, TrainingStoppedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from tests.training.test_launch import FAMILY, descendants, gone
 
 STAND_IN = (
@@ -100,7 +101,7 @@ def test_the_end_of_the_launching_process_is_the_end_on_every_host(tmp_path: Pat
     code = f"""
 from pathlib import Path
 from hephaestus_dag.training.hosts import run_on_hosts
-from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.launch_plan import LaunchPlan
 plan = LaunchPlan(title="two hosts", argv={plan.argv!r}, env={{}}, work=Path({str(tmp_path)!r}), num_processes=2,
                   hosts={plan.hosts!r}, rendezvous_port={plan.rendezvous_port})
 run_on_hosts(plan, lambda metrics: print(metrics["pids"][0], flush=True), remote_shell={STAND_IN!r})

@@ -11,10 +11,11 @@ import kubernetes_validate
 import pytest
 
 from hephaestus_dag.training import detached
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.cluster_config import KubernetesConfig
 from hephaestus_dag.training.detached import SchedulerLostError, run_detached
 from hephaestus_dag.training.kubernetes_jobs import Kubernetes, job_manifest, service_manifest
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, TrainingStoppedError
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from tests.kubernetes_server import VERSION, Cluster, kubernetes_cluster
 from tests.training.test_launch import gone
 
@@ -98,7 +99,7 @@ from pathlib import PosixPath
 from hephaestus_dag.training.cluster_config import KubernetesConfig
 from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.kubernetes_jobs import Kubernetes
-from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.launch_plan import LaunchPlan
 run_detached({plan!r}, Kubernetes(KubernetesConfig(**{config.model_dump()!r})), lambda metrics: print(flush=True))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:

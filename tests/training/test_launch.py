@@ -11,15 +11,11 @@ from typing import Any
 
 import pytest
 
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import (
-    LaunchPlan,
-    TrainingFailedError,
-    TrainingStoppedError,
-    plan_launch,
-    run_local,
-)
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 
 FAMILY = """
 import json, os, signal, subprocess, sys, time
@@ -169,7 +165,8 @@ os.kill(os.getpid(), 0 if again else 9)
 def test_killing_the_launching_process_kills_the_job(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from hephaestus_dag.training.launch import LaunchPlan, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan
 plan = LaunchPlan(title="family", argv={family_plan(tmp_path).argv!r}, env={{}}, work=Path({str(tmp_path)!r}), num_processes=2)
 seen = []
 def note(metrics):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hephaestus_dag.training import pulse
-from hephaestus_dag.training.launch import LaunchPlan, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.pulse import Pulses
 
 FROZEN = """

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.cluster_config import RayJobConfig
 from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, TrainingStoppedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 from hephaestus_dag.training.ray_jobs import Ray
 from tests.training.test_launch import gone
 
@@ -61,7 +63,7 @@ def test_a_job_outlives_its_launcher_and_is_followed_again(scheduler: Ray, make_
 from pathlib import PosixPath
 from hephaestus_dag.training.cluster_config import RayJobConfig
 from hephaestus_dag.training.detached import run_detached
-from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.ray_jobs import Ray
 ray = Ray(RayJobConfig(**{scheduler.config.model_dump()!r}))
 run_detached({plan!r}, ray, lambda metrics: print(metrics["step"], flush=True))

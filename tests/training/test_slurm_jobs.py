@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from hephaestus_dag.training.attempts import TrainingFailedError, TrainingStoppedError
 from hephaestus_dag.training.cluster_config import SlurmConfig
 from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, TrainingStoppedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 from hephaestus_dag.training.slurm_jobs import Slurm
 from tests.slurm_cluster import missing, slurm_cluster
 from tests.training.test_launch import FAMILY, gone
@@ -67,7 +69,7 @@ import os, signal
 from pathlib import Path, PosixPath
 from hephaestus_dag.training.cluster_config import SlurmConfig
 from hephaestus_dag.training.detached import run_detached
-from hephaestus_dag.training.launch import LaunchPlan
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.slurm_jobs import Slurm
 if {hasty}:
     submit = Slurm.submit

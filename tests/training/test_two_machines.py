@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from benchmarks.network import TwoMachines, missing
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.hosts import REMOTE_SHELL, address_towards, run_on_hosts
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import LaunchPlan, TrainingFailedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 from hephaestus_dag.training.metrics import read_metrics
 from tests.training.test_hosts import LINE
 

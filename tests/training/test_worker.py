@@ -16,10 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.hosts import run_on_hosts
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import TrainingFailedError, plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import plan_launch
 from hephaestus_dag.training.metrics import read_metrics
 from hephaestus_dag.training.worker import main
 from tests.training.test_hosts import STAND_IN, hosts_plan
@@ -65,7 +67,8 @@ def test_killing_the_run_leaves_no_worker(make_job: MakeJob, processes: int, cor
 from pathlib import Path
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import plan_launch, run_local
+from hephaestus_dag.training.launch import run_local
+from hephaestus_dag.training.launch_plan import plan_launch
 job = TrainingJob.read(Path({str(job.work / "job.json")!r}))
 plan = plan_launch(job, LauncherConfig(num_processes={processes}, threads=1))
 run_local(plan, lambda line: print(line, flush=True))
