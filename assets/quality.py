@@ -68,6 +68,7 @@ def quality_annotations(build: Build) -> Report:
         build.folder,
         build.device,
         build.progress,
+        build.model_map,
     )
     judged, again = found["by_status"].get("ok", 0), found["recheck"] or {}
     kappa = again.get("kappa")

@@ -166,6 +166,7 @@ def web_candidates(build: Build) -> Report:
         build.folder,
         static_vectors(build),
         build.progress,
+        build.pool.map,
     )
     recall, best = found["recall"], found["best_possible_recall"]
     return Report(

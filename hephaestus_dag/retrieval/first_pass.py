@@ -7,6 +7,8 @@ exceeds the threshold that random pairs set) a share passes. A page that never r
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hephaestus_dag.curation.removed import REMOVED_SCHEMA, removed_batch
-from hephaestus_dag.documents import DocumentWriter, count_documents, read_documents
+from hephaestus_dag.documents import DocumentWriter, count_documents, document_files, read_documents
 from hephaestus_dag.evaluation.statistics import wilson_interval
+from hephaestus_dag.map_over import MapOver, in_order
 from hephaestus_dag.retrieval.calibration import calibrate
 from hephaestus_dag.retrieval.config import FirstPassConfig, RetrievalConfig
 from hephaestus_dag.retrieval.encoding import TextEncoder
@@ -41,6 +44,7 @@ def first_pass(
     folder: Path,
     static_model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    map_over: MapOver = in_order,
 ) -> dict[str, Any]:
     """Score every page of the web corpus cheaply, keep the best ``keep_share``, and measure what is lost. Written are::
 
@@ -50,8 +54,9 @@ def first_pass(
         sample/                     vectors of the pages that loss was measured with
 
     ``queries`` is the folder of ``write_queries``, of the same encoder; ``static_model`` the folder of word vectors, for kind
-    static. ``progress`` gets (pages scored and copied, twice the pages). Memory: 5 bytes per page (4 for its score, 1 for
-    whether it stays), one batch of pages, and the samples. Pages of equal score at the cut go on in the order of the corpus.
+    static; ``map_over`` maps a function over document shards. ``progress`` gets (pages scored and copied, twice the pages).
+    Memory: 5 bytes per page (4 for its score, 1 for whether it stays), one shard of scores, and the samples. Pages of equal
+    score at the cut go on in the order of the corpus.
 
     Returns counts, and the recall: the share of the sample's wanted pages that go on, with its 95 % interval (Wilson), beside
     the best that any pass of this ``keep_share`` could reach, and in ``by_keep_share`` the same for other shares. Where the
@@ -72,7 +77,7 @@ def first_pass(
             progress(done, 2 * pages)
 
     folder.mkdir(parents=True, exist_ok=True)
-    scores = score_pages(web_corpus, scorer, settings.characters, pages, folder / "scores.parquet", report)
+    scores = score_pages(web_corpus, scorer, settings.characters, pages, folder / "scores.parquet", report, map_over)
     kept = best(scores, settings.keep_share)
     if not kept.any():
         raise ValueError("no page of the web corpus has words: there is nothing to keep")
@@ -128,20 +133,34 @@ def make_scorer(
 
 
 def score_pages(
-    web_corpus: Path, scorer: Scorer, characters: int, pages: int, path: Path, report: Callable[[int], None]
+    web_corpus: Path,
+    scorer: Scorer,
+    characters: int,
+    pages: int,
+    path: Path,
+    report: Callable[[int], None],
+    map_over: MapOver = in_order,
 ) -> np.ndarray:
     """Write the table of scores, and return them: float32, one for each page, minus infinity where it has no words."""
     scores, done = np.empty(pages, dtype=np.float32), 0
     with pq.ParquetWriter(path, SCORE_SCHEMA, compression="zstd") as writer:
-        for batch in read_documents(web_corpus, ["id", "text"]):
-            texts = pc.call_function("utf8_slice_codeunits", [batch.column("text")], pc.SliceOptions(0, characters))
-            found = scorer(texts.to_pylist())
-            scores[done : done + len(found)] = found
-            column = pa.array(found, pa.float32(), mask=np.isneginf(found))
-            writer.write_batch(pa.record_batch([batch.column("id"), column], schema=SCORE_SCHEMA))
-            done += len(found)
+        for part in chain.from_iterable(map_over(partial(score_file, scorer, characters), document_files(web_corpus))):
+            writer.write_batch(part)
+            scores[done : done + len(part)] = part.column("first_pass_score").fill_null(-np.inf).to_numpy()
+            done += len(part)
             report(done)
     return scores
+
+
+def score_file(scorer: Scorer, characters: int, file: str) -> list[pa.RecordBatch]:
+    """Return document_id and first_pass_score (null: no words) of a document shard, in batches."""
+    found = []
+    for batch in pq.ParquetFile(file).iter_batches(4_096, columns=["id", "text"], use_threads=False):
+        texts = pc.call_function("utf8_slice_codeunits", [batch.column("text")], pc.SliceOptions(0, characters))
+        scores = scorer(texts.to_pylist())
+        column = pa.array(scores, pa.float32(), mask=np.isneginf(scores))
+        found.append(pa.record_batch([batch.column("id"), column], schema=SCORE_SCHEMA))
+    return found
 
 
 def best(scores: np.ndarray, share: float) -> np.ndarray:

@@ -1,17 +1,20 @@
 import importlib.util
 import math
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from hephaestus_dag.language_model import Tokens
+from hephaestus_dag.map_over import in_order
 from hephaestus_dag.quality.annotator import Annotation, annotator_identity
 from hephaestus_dag.quality.config import AnnotatorConfig
 from hephaestus_dag.quality.local_annotator import CONTENT_FREE, WINDOW, TransformersAnnotator, answer_tokens, judge
 from hephaestus_dag.quality.measures import area_under_curve
 from hephaestus_dag.quality.rubric import Rubric, load_rubric
+from hephaestus_dag.quality.spread_annotator import SpreadAnnotator
 
 RUBRIC = Rubric("test", "Is this a tool? {document} Answer Yes or No.")
 GRADED = Rubric("graded", "How useful is this? {document} Grade it from 0 to 5.")
@@ -84,6 +87,27 @@ def test_texts_are_drawn_window_by_window(tiny_llama: Path):
     for came, _ in enumerate(annotator(tiny_llama, batch_size=2).annotate(RUBRIC, texts), start=1):
         assert came <= len(drawn) <= came + 2 * WINDOW
     assert came == 40
+
+
+def test_windows_that_workers_judge_are_those_of_one_process(tiny_llama: Path):
+    alone = annotator(tiny_llama, batch_size=2)
+    texts = ["text " * (number % 7) for number in range(40)]
+    spread = SpreadAnnotator(annotator(tiny_llama, batch_size=2), in_order)
+    assert list(spread.annotate(RUBRIC, texts)) == list(alone.annotate(RUBRIC, texts))
+
+
+def test_a_copy_for_a_worker_is_light_and_judges_alike(tiny_llama: Path):
+    judge = annotator(tiny_llama)
+    before, content = judged(judge, TEXTS), pickle.dumps(judge)
+    assert len(content) < 2_000
+    assert judged(pickle.loads(content), TEXTS) == before
+
+
+def test_of_texts_for_workers_only_the_first_window_is_drawn_before_an_answer(tiny_llama: Path):
+    drawn: list[int] = []
+    texts = (drawn.append(n) or "text" for n in range(40))
+    next(SpreadAnnotator(annotator(tiny_llama, batch_size=2), in_order).annotate(RUBRIC, texts))
+    assert len(drawn) == 2 * WINDOW
 
 
 def test_only_max_tokens_of_the_document_are_read(tiny_llama: Path):

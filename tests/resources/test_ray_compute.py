@@ -12,16 +12,23 @@ import shards_to_map as shards
 from hephaestus_dag.curation.config import CurationConfig
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
 from hephaestus_dag.curation.pipeline import curate
+from hephaestus_dag.documents import count_documents
 from hephaestus_dag.evaluation.overlap import ItemIndex, scan_documents
 from hephaestus_dag.evaluation.overlap_config import OverlapConfig
+from hephaestus_dag.map_over import in_order
 from hephaestus_dag.mixture.config import TokenStoreConfig, TrainTokenizerConfig
 from hephaestus_dag.mixture.tokenise import sample_texts, tokenise_documents
 from hephaestus_dag.mixture.tokenizer import train_tokenizer
-from hephaestus_dag.quality.config import ClassifierConfig
+from hephaestus_dag.quality.config import AnnotatorConfig, ClassifierConfig
 from hephaestus_dag.quality.fasttext_model import NEGATIVE, POSITIVE, fold, train
+from hephaestus_dag.quality.local_annotator import TransformersAnnotator
+from hephaestus_dag.quality.rubric import Rubric
 from hephaestus_dag.quality.scoring import score_documents
+from hephaestus_dag.quality.spread_annotator import SpreadAnnotator
 from hephaestus_dag.retrieval.config import RetrievalConfig
 from hephaestus_dag.retrieval.embeddings import embed_documents
+from hephaestus_dag.retrieval.first_pass import score_pages
+from hephaestus_dag.retrieval.lexical import LexicalScorer
 from hephaestus_dag.retrieval.queries import write_queries
 from hephaestus_dag.sources.collect import collect_documents
 from hephaestus_dag.sources.config import SourceConfig
@@ -47,7 +54,10 @@ def web_steps(folder: Path, map_over: Callable[..., Iterator[Any]]) -> tuple[str
     embed_documents(folder / "seed", encoder, folder / "vectors", folder / "vectors-work", map_over=map_over)
     config = RetrievalConfig(num_candidates=30, num_queries=6, num_general=10, query_domains=("text",))
     write_queries(folder / "seed", encoder, config, folder / "queries", folder / "queries-work", map_over=map_over)  # type: ignore[arg-type]
-    return "scores", "vectors", "queries"
+    (folder / "first").mkdir()
+    scorer, pages = LexicalScorer([["how a tool is called"]], [["the same text"]], 2), count_documents(folder / "seed")
+    score_pages(folder / "seed", scorer, 1_000, pages, folder / "first/scores.parquet", lambda done: None, map_over)
+    return "scores", "vectors", "queries", "first"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,6 +155,17 @@ def test_a_shard_that_kills_every_worker_is_an_error_on_ray(pool: RayPool) -> No
         list(pool.map(shards.deadly, range(5)))
 
 
+def test_a_local_annotator_gives_the_same_verdicts_on_both_engines(pool: RayPool, tiny_llama: Path) -> None:
+    config = AnnotatorConfig.model_validate({"model": str(tiny_llama), "dtype": "float32", "max_tokens": 64, "batch_size": 2})
+    rubric, texts = Rubric("test", "Is this a tool? {document} Answer Yes or No."), ["word " * (n % 7) for n in range(40)]
+    found = [
+        list(SpreadAnnotator(TransformersAnnotator(config, tiny_llama), map_over).annotate(rubric, texts))
+        for map_over in (in_order, LocalPool(num_model_workers=2).map, pool.map)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 40
+
+
 def test_every_step_over_documents_writes_the_same_bytes_on_both_engines(pool: RayPool, tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     found = []
@@ -152,4 +173,13 @@ def test_every_step_over_documents_writes_the_same_bytes_on_both_engines(pool: R
         (tmp_path / name).mkdir()
         found.append(seed_steps(source, tmp_path / name, engine.map))
     assert found[0] == found[1]
-    assert {name.split("/")[0] for name in found[0]} == {"raw", "seed", "scan", "tokens", "scores", "vectors", "queries"}
+    assert {name.split("/")[0] for name in found[0]} == {
+        "raw",
+        "seed",
+        "scan",
+        "tokens",
+        "scores",
+        "vectors",
+        "queries",
+        "first",
+    }
