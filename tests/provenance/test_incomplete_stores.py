@@ -115,8 +115,7 @@ def test_what_a_recipe_has_not_built_is_unknown(tmp_path: Path):
     result = call(tmp_path, "find", "f" * 32, "--recipe", "laptop", "--json")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["present"]) == (3, None)
-    assert "has not built" in told["unknown"][0]
-    assert "seed_corpus" in told["unknown"][0]
+    assert "has not built benchmark_items, " in told["unknown"][0]
     assert "text_documents" not in told["unknown"][0]
 
 
