@@ -118,6 +118,24 @@ class RayPool(ComputePool):
         there = ray.cluster_resources()
         if gpus > there.get("GPU", 0):
             raise ValueError("a worker needs a GPU, and the Ray cluster has none: check execution.launcher.num_gpus")
+        dead = ray.exceptions.WorkerCrashedError, ray.exceptions.ActorDiedError, ray.exceptions.NodeDiedError
+        done = lost = 0
+        while done < len(items):
+            try:
+                for row in self._rows(function, items[done:], setup, gpus).iter_rows():
+                    yield opened(row["result"])
+                    done, lost = done + 1, 0
+            except ray.exceptions.ActorUnavailableError as error:  # Ray gave up on a lost node's actor before it had another
+                lost += 1
+                if lost == TRIES:
+                    raise WorkerDiedError("a shard") from error
+            except (*dead, ray.exceptions.OutOfMemoryError) as error:
+                raise WorkerDiedError("a shard") from error
+
+    def _rows(self, function: Callable[..., Any], items: Sequence[Any], setup: Callable[[], Any] | None, gpus: float) -> Any:
+        """Return the dataset of sealed results, one for each item, in order."""
+        ray = self.connect()
+        there = ray.cluster_resources()
         data = ray.data.from_items([{"item": pickle.dumps(item)} for item in items], override_num_blocks=len(items))
         content = pickle.dumps((function, setup))
         with warnings.catch_warnings():
@@ -126,7 +144,7 @@ class RayPool(ComputePool):
             if setup:
                 room = int(there["GPU"] / gpus if gpus else there["CPU"])
                 wanted = self.num_model_workers or (room if gpus else 1)
-                compute = ray.data.ActorPoolStrategy(size=min(wanted, room, len(items)))
+                compute = ray.data.ActorPoolStrategy(size=max(1, min(wanted, room, len(items))))
                 resources = {"num_cpus": 1, "num_gpus": gpus or None, "max_task_retries": TRIES - 1}
                 data = data.map(Sealed, fn_constructor_args=(content,), compute=compute, **resources)
             else:
@@ -134,12 +152,7 @@ class RayPool(ComputePool):
                 data = data.map(Sealed(content), compute=compute, num_cpus=1, max_retries=TRIES - 1)
         data.context.execution_options.preserve_order = True
         data.context.enable_progress_bars = False
-        dead = ray.exceptions.WorkerCrashedError, ray.exceptions.ActorDiedError, ray.exceptions.NodeDiedError
-        try:
-            for row in data.iter_rows():
-                yield opened(row["result"])
-        except (*dead, ray.exceptions.OutOfMemoryError) as error:
-            raise WorkerDiedError("a shard") from error
+        return data
 
 
 def compute_of(config: ComputeConfig) -> ComputePool:

@@ -51,6 +51,18 @@ def test_a_killed_node_costs_only_what_ran_on_it(two_nodes: Any, tmp_path: Path)
     assert len(again) <= 3, "what was running there, and at most what had not been fetched from there"
 
 
+def test_the_model_of_a_killed_node_is_loaded_elsewhere(two_nodes: Any, tmp_path: Path) -> None:
+    (second,) = two_nodes.worker_nodes
+    pool = RayPool(address=two_nodes.address, num_model_workers=2)
+    results = pool.map(shards.slow_with_model, range(12), setup=shards.Loaded(tmp_path))
+    found = [next(results), next(results)]
+    for process in processes_of(second):
+        os.kill(process.pid, signal.SIGKILL)
+    found += results
+    pool.close()
+    assert found == [number * 10 for number in range(12)]
+
+
 def begun(folder: Path) -> set[int]:
     """Return the processes that are at an item now."""
     return {int(path.name.split("-")[1]) for path in folder.iterdir() if not path.read_bytes()}
