@@ -138,7 +138,7 @@ def test_a_killed_step_is_tried_again_and_the_accelerator_is_held_by_one_run_at_
     assert (home.metadata(failed).keys(), home.metadata(again).keys()) == ({"ground"}, {"falls_once"})
 
     for job in ("run_left", "run_right"):
-        assert [run.status for run in home.runs(job, 1, 60)] == [dg.DagsterRunStatus.SUCCESS], home.log
+        assert [run.status for run in home.runs(job, 1, 150)] == [dg.DagsterRunStatus.SUCCESS], home.log
     lines = home.notes.read_text().splitlines()
     one, other = lines[0].split()[0], lines[2].split()[0]
     assert {one, other} == {"left", "right"}
