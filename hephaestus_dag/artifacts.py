@@ -196,9 +196,10 @@ class Store:
         Of those in a bucket the newest is brought here; older ones are named where they are here already.
         """
         folders = self._finished(identity.key)
-        if self.bucket and folders:
+        others = [folder for folder in folders if folder != self.path(identity)]
+        if self.bucket and others:
             with suppress(MissingArtifactError, DamagedArtifactError):
-                self.bucket.fetch([each for each in folders if each != self.path(identity)][-1])
+                self.bucket.fetch(others[-1])
         found = []
         for folder in folders:
             try:

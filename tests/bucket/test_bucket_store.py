@@ -180,6 +180,7 @@ def test_earlier_artifacts_come_from_the_bucket(machine: Machine) -> None:
     assert second.explain(hotter) == ["smithy.heat: 900 → 1000"]
     (earlier,) = second.earlier(hotter)
     assert (earlier / "part" / "a blade, #1 (ü).txt").read_text() == "steel"
+    assert second.earlier(SWORD) == [], "the only one in the bucket is the asked one itself"
 
 
 @pytest.mark.slow
