@@ -85,6 +85,11 @@ class TwoMachines:
         """Return the ids of all processes of a namespace."""
         return [int(pid) for pid in _run("ip", "netns", "pids", name).split()]
 
+    def running(self, name: str, word: bytes) -> list[int]:
+        """Return the processes of a namespace with a word in their command line."""
+        commands = ((pid, Path(f"/proc/{pid}/cmdline")) for pid in self.processes(name))
+        return [pid for pid, command in commands if command.exists() and word in command.read_bytes()]
+
     def kill(self, name: str, but: Sequence[int] = ()) -> None:
         """Kill every process of a namespace, and those that they start meanwhile."""
         while found := [pid for pid in self.processes(name) if pid not in but]:

@@ -134,12 +134,7 @@ def cut(bench: Bench) -> None:
 
 def training_on(machines: TwoMachines) -> list[int]:
     """Return the processes of a job that run on the second machine."""
-    found = []
-    for pid in machines.processes(machines.names[1]):
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and b"hephaestus_dag.training" in command.read_bytes():
-            found.append(pid)
-    return found
+    return machines.running(machines.names[1], b"hephaestus_dag.training")
 
 
 def frozen(bench: Bench) -> None:

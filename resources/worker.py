@@ -61,7 +61,7 @@ class Sealed:
         """Return the result for ``row["item"]``."""
         try:
             found = pickle.dumps((True, job_of(self.content)(pickle.loads(row["item"])), ""))
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is the caller's to raise
             found = sealed_error(error)
         return {"result": found}
 
@@ -72,7 +72,7 @@ def sealed_error(error: Exception) -> bytes:
     try:
         content = pickle.dumps((False, error, where))
         pickle.loads(content)
-    except Exception:
+    except Exception:  # pickling runs the error's own code, which may raise anything
         content = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}"), where))
     return content
 

@@ -91,12 +91,7 @@ def test_the_way_to_a_host_is_known_without_sending_anything() -> None:
 
 
 def workers(machines: TwoMachines) -> list[int]:
-    found = []
-    for pid in machines.processes(machines.names[1]):
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and b"time.sleep(600)" in command.read_bytes():
-            found.append(pid)
-    return found
+    return machines.running(machines.names[1], b"time.sleep(600)")
 
 
 def weights(job: TrainingJob) -> str:
