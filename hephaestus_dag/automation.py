@@ -40,7 +40,8 @@ def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
     groups = dg.AssetSelection.groups
     report = dg.AssetSelection.assets("benchmark_report")
     ablations = [name for name in recipe.variants if name != reference(recipe)]
-    scores = [score.split("/") for model in scored_models(recipe, Variants(recipe)) for score in model.scores]
+    models = [*scored_models(recipe, Variants(recipe))]
+    scores = [score.split("/") for model in models for score in model.scores]
     return [
         job("hephaestus", dg.AssetSelection.all(), "The whole graph: from documents to the benchmark report."),
         job("seed_corpus", groups("seed_corpus").upstream(), "Reads the sources and curates what they hold."),
@@ -75,6 +76,15 @@ def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
             dg.AssetSelection.key_prefixes(*ablations) | report if ablations else report,
             f"What sets the other variants apart from {reference(recipe)}: their mixtures, checkpoints and scores, and the "
             "report. What they share with it is taken as it is there.",
+        ),
+        *(
+            job(
+                f"score_{model.name}",
+                dg.AssetSelection.assets(*(key.split("/") for key in model.results)).upstream(),
+                f"Trains and scores {model.name} alone, with all that it needs: a part of a comparison that takes several runs.",
+            )
+            for model in models
+            if model.model
         ),
     ]
 

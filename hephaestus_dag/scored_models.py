@@ -35,6 +35,11 @@ class ScoredModel:
         """Asset that compares its training documents with the items; empty where they are not known."""
         return f"{self.name}/benchmark_overlap" if self.model else ""
 
+    @property
+    def results(self) -> list[str]:
+        """Assets that say what it is worth: its scores, and where it was trained here, which items it has seen."""
+        return [*self.scores, *([self.overlap] if self.checkpoints else [])]
+
     def identity(self, recipe: Recipe) -> dict[str, Any]:
         """Return what a model behind an endpoint is, for the identity of its scores."""
         if self.model:

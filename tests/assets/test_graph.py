@@ -293,7 +293,8 @@ def test_training_waits_for_the_accelerator_only_where_there_is_one(laptop: Grap
 
 def test_every_job_runs_what_its_name_says(laptop: Graph) -> None:
     made = {found.name for found in laptop.definitions.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
-    assert made == {"hephaestus", "seed_corpus", "retrieval", "scaling_law", "train", "evaluate", "score", "ablations"}
+    single = {f"score_{variant}" for variant in RAW["variants"]}
+    assert made == {"hephaestus", "seed_corpus", "retrieval", "scaling_law", "train", "evaluate", "score", "ablations", *single}
     checkpoints = {name for name in laptop.names if name.endswith("_checkpoint")}
     assert laptop.job("hephaestus") == laptop.names
     assert laptop.job("seed_corpus") == {*GROUPS["seed_corpus"], "benchmark_items"}
@@ -304,6 +305,9 @@ def test_every_job_runs_what_its_name_says(laptop: Graph) -> None:
     assert laptop.job("evaluate") == {*scores, *GROUPS["benchmarks"], "benchmark_report"}
     others = {name for name in laptop.names if name.startswith(("base/", "without_stage2/"))}
     assert laptop.job("ablations") == {*others, "benchmark_report"}
+    own = {f"without_stage2/{name}" for name in (*SCORES, "benchmark_overlap")}
+    assert laptop.job("score_without_stage2") == {*own, *(parent for name in own for parent in laptop.ancestors(name))}
+    assert not {"filtered_web", "base/benchmark_overlap"} & laptop.job("score_base")
 
 
 def test_a_model_that_is_not_trained_here_is_scored_without_web_and_proxies() -> None:
