@@ -81,7 +81,7 @@ def jobs(recipe: Recipe) -> list[UnresolvedAssetJobDefinition]:
             job(
                 f"score_{model.name}",
                 dg.AssetSelection.assets(*(key.split("/") for key in model.results)).upstream(),
-                f"Trains and scores {model.name} alone, with all that it needs: a part of a comparison that takes several runs.",
+                f"Trains and scores {model.name} alone, with all that it needs: one part of a longer comparison.",
             )
             for model in models
             if model.model
