@@ -6,7 +6,7 @@ No Kubernetes is packaged for Debian or PyPI. What is posted is checked with the
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,17 @@ class _Pods:
         container = spec["template"]["spec"]["containers"][0]
         given = {each["name"]: each["value"] for each in container["env"]}
         self.logs = {f"{name}-{index}-abcde": folder / f"{name}-{index}.log" for index in range(spec["completions"])}
+        # Pods that are to meet wait for each other's names, as torch does.
+        waiting = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; exec "$@"', str(folder / f"{name}.service")]
         self.processes = [
             subprocess.Popen(
-                container["command"],
+                [*(waiting if spec["completions"] > 1 else ()), *container["command"]],
                 env={**os.environ, **given, "JOB_COMPLETION_INDEX": str(index)},
                 stdout=path.open("wb"),
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            for index, path in enumerate(self.logs.values())
+            for index, path in enumerate(self.logs.values() if not spec.get("suspend") else ())
         ]
 
     def end(self) -> None:
@@ -47,6 +49,8 @@ class _Pods:
             process.wait()
 
     def status(self) -> dict[str, Any]:
+        if self.job["spec"].get("suspend"):
+            return {"conditions": [{"type": "Suspended", "status": "True"}]}
         codes = [process.poll() for process in self.processes]
         if any(codes):
             self.end()
@@ -72,11 +76,16 @@ class Cluster(LoopbackServer):
         self.services: dict[str, dict[str, Any]] = {}
         self.ever: list[str] = []
         self.down = False
+        self.forbidden = ""
+        """The kind that nobody may create."""
+        self.on_write: Callable[[str], None] = lambda what: None
+        """Is told of each request that writes, once that is done and before it is answered."""
 
     def delete(self, name: str) -> bool:
         found = self.jobs.pop(name, None)
         if found:
             found.end()
+            (self.folder / f"{name}.service").unlink(missing_ok=True)
             self.services = {
                 key: each
                 for key, each in self.services.items()
@@ -92,13 +101,28 @@ class _Handler(LoopbackHandler):
         body = self.request_body()
         kubernetes_validate.validate(body, VERSION, strict=True)
         name = body["metadata"]["name"]
+        if body["kind"] == self.server.forbidden:
+            return self.reply(403, {"message": f"{body['kind'].lower()}s is forbidden"}, _JSON)
         body["metadata"]["uid"] = f"uid-{name}"
         if body["kind"] == "Job":
             self.server.ever.append(name)
             self.server.jobs[name] = _Pods(body, self.server.folder)
+        elif name in self.server.services:
+            return self.reply(409, {"reason": "AlreadyExists"}, _JSON)
         else:
             self.server.services[name] = body
-        self.reply(201, body, _JSON)
+            (self.server.folder / f"{name}.service").touch()
+        self.server.on_write(f"create {body['kind']}")
+        return self.reply(201, body, _JSON)
+
+    def do_PATCH(self) -> None:
+        _, name = _ends(self.path)
+        job = self.server.jobs[name].job
+        job["spec"].update(self.request_body()["spec"])
+        kubernetes_validate.validate(job, VERSION, strict=True)
+        self.server.jobs[name] = _Pods(job, self.server.folder)
+        self.server.on_write("patch Job")
+        self.reply(200, job, _JSON)
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

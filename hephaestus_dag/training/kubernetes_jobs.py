@@ -21,6 +21,8 @@ MISSING = "the Kubernetes client is not installed: pip install 'hephaestus-dag[k
 SECONDS = 30
 """Longest wait for an answer of the API server."""
 LABEL = "hephaestus-dag/job"
+ALREADY_EXISTS = 409
+"""Status of an answer of the API server."""
 
 
 class KubernetesError(RuntimeError):
@@ -53,19 +55,22 @@ class Kubernetes:
             )
         try:
             job = self._ask("create_namespaced_job", body=job_manifest(plan, name, self.config))
-            if plan.num_nodes > 1:
-                try:
-                    self._ask("create_namespaced_service", body=service_manifest(plan, name, job.metadata.uid))
-                except BaseException:
-                    self.cancel(name)
-                    raise
+            self._begin(job)
         except KubernetesError as error:
+            with suppress(SchedulerUnreachableError):
+                self.cancel(name)
             raise TrainingFailedError(f"{plan.title}: Kubernetes refused the job: {error}") from error
         return name
 
     def find(self, name: str) -> str | None:
-        """See `scheduler.Scheduler`."""
-        return name if self._look("read_namespaced_job_status", name) else None
+        """See `scheduler.Scheduler`; what a launcher that was killed while it submitted left undone is done."""
+        job = self._look("read_namespaced_job_status", name)
+        if job and not job.metadata.deletion_timestamp:
+            try:
+                self._begin(job)
+            except KubernetesError as error:
+                raise SchedulerUnreachableError(str(error)) from error
+        return name if job else None
 
     def state(self, job: str) -> JobState:
         """See `scheduler.Scheduler`."""
@@ -79,6 +84,8 @@ class Kubernetes:
                 return JobState("succeeded")
             if condition.status == "True" and condition.type == "Failed":
                 return JobState("failed", f"failed ({condition.reason}: {condition.message})")
+        if found.spec.suspend:
+            return JobState("pending", "it is suspended")
         if (found.status.ready or 0) + (found.status.succeeded or 0) == found.spec.parallelism:
             return JobState("running")
         waits = {reason for pod in self._pods(job) for reason in _waits_for(pod)}
@@ -97,6 +104,17 @@ class Kubernetes:
                 found = self._ask("read_namespaced_pod_log", pod.metadata.name, _preload_content=False)
                 texts.append(found.data.decode(errors="replace"))
         return "".join(texts)
+
+    def _begin(self, job: Any) -> None:
+        """Let a Job of several nodes go, once they can find each other: it is made suspended."""
+        if job.spec.suspend:
+            name = job.metadata.name
+            try:
+                self._ask("create_namespaced_service", body=service_manifest(name, job.metadata.uid))
+            except KubernetesError as error:
+                if error.status != ALREADY_EXISTS:
+                    raise
+            self._ask("patch_namespaced_job", name, body={"spec": {"suspend": False}})
 
     def _pods(self, job: str) -> list[Any]:
         found = self._look("list_namespaced_pod", label_selector=f"{LABEL}={job}")
@@ -183,6 +201,7 @@ def job_manifest(plan: LaunchPlan, name: str, config: KubernetesConfig) -> dict[
             "completionMode": "Indexed",
             "completions": plan.num_nodes,
             "parallelism": plan.num_nodes,
+            "suspend": plan.num_nodes > 1,  # until its Service is there
             "backoffLimit": 0,
             "ttlSecondsAfterFinished": config.keep_seconds,
             "template": {"metadata": {"labels": labels}, "spec": pod},
@@ -190,7 +209,7 @@ def job_manifest(plan: LaunchPlan, name: str, config: KubernetesConfig) -> dict[
     }
 
 
-def service_manifest(plan: LaunchPlan, name: str, owner: str) -> dict[str, Any]:
+def service_manifest(name: str, owner: str) -> dict[str, Any]:
     """Return the headless Service that gives the pods of a Job names; it goes when the Job, of uid ``owner``, goes."""
     reference = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": owner}
     return {
@@ -201,7 +220,6 @@ def service_manifest(plan: LaunchPlan, name: str, owner: str) -> dict[str, Any]:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": {LABEL: name},
-            "ports": [{"name": "rendezvous", "port": plan.rendezvous_port}],
         },
     }
 

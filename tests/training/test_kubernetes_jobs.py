@@ -1,8 +1,10 @@
 """Training jobs on Kubernetes: manifests by the API's schema, and the launcher against a stand-in whose pods are processes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def test_manifests_are_what_the_api_takes(tmp_path: Path, nodes: int, gpus: int)
     plan = pods_plan(tmp_path, "", num_processes=16, num_gpus=gpus, threads=4, nodes=nodes)
     job = job_manifest(plan, "hephaestus-1", config)
     kubernetes_validate.validate(job, VERSION, strict=True)
-    kubernetes_validate.validate(service_manifest(plan, "hephaestus-1", "uid"), VERSION, strict=True)
+    kubernetes_validate.validate(service_manifest("hephaestus-1", "uid"), VERSION, strict=True)
     assert (job["spec"]["completions"], job["spec"]["parallelism"], job["spec"]["backoffLimit"]) == (nodes, nodes, 0)
     pod = job["spec"]["template"]["spec"]
     asked = pod["containers"][0]["resources"]["requests"]
@@ -91,9 +93,8 @@ def test_pods_train_and_leave_a_log(tmp_path: Path, cluster: Cluster) -> None:
     assert service["spec"]["selector"] == cluster.jobs[cluster.ever[0]].job["spec"]["template"]["metadata"]["labels"]
 
 
-def test_a_job_outlives_its_launcher_and_is_not_given_twice(tmp_path: Path, cluster: Cluster) -> None:
-    config, go = settings(tmp_path), tmp_path / "go"
-    plan = pods_plan(tmp_path, f"{LINE}\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)")
+def in_a_process(plan: LaunchPlan, config: KubernetesConfig) -> subprocess.Popen[str]:
+    """Launch a plan from a process of its own, which prints a line for each of the metrics."""
     code = f"""
 from pathlib import PosixPath
 from hephaestus_dag.training.cluster_config import KubernetesConfig
@@ -102,7 +103,13 @@ from hephaestus_dag.training.kubernetes_jobs import Kubernetes
 from hephaestus_dag.training.launch_plan import LaunchPlan
 run_detached({plan!r}, Kubernetes(KubernetesConfig(**{config.model_dump()!r})), lambda metrics: print(flush=True))
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_job_outlives_its_launcher_and_is_not_given_twice(tmp_path: Path, cluster: Cluster) -> None:
+    config, go = settings(tmp_path), tmp_path / "go"
+    plan = pods_plan(tmp_path, f"{LINE}\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)")
+    with in_a_process(plan, config) as launcher:
         assert launcher.stdout
         assert launcher.stdout.readline()
         launcher.kill()
@@ -118,6 +125,44 @@ run_detached({plan!r}, Kubernetes(KubernetesConfig(**{config.model_dump()!r})), 
     assert len(cluster.ever) == 1
     assert len(warnings) == 1
     assert "submitted earlier, is followed again" in warnings[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("last", ["create Job", "create Service", "patch Job"])
+def test_what_a_launcher_killed_while_submitting_left_undone_is_done(tmp_path: Path, cluster: Cluster, last: str) -> None:
+    config, seen = settings(tmp_path), list[dict[str, Any]]()
+    plan = pods_plan(tmp_path, LINE)
+    cluster.on_write = lambda what: launcher.kill() if what == last else None
+    with in_a_process(plan, config) as launcher:
+        assert launcher.wait() == -signal.SIGKILL
+    cluster.on_write = lambda what: None
+    assert not json.loads(plan.launched.read_text())["id"]
+    run_detached(plan, Kubernetes(config), seen.append)
+    assert sorted(line["step"] for line in seen) == [0, 1]
+    assert len(cluster.ever) == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("last", ["create Job", "create Service", "patch Job"])
+def test_an_interrupt_while_submitting_leaves_nothing(tmp_path: Path, cluster: Cluster, last: str) -> None:
+    def interrupt(what: str) -> None:
+        if what == last:
+            cluster.on_write = lambda what: None
+            launcher.send_signal(signal.SIGINT)
+            time.sleep(0.5)  # It is met before the answer.
+
+    cluster.on_write = interrupt
+    with in_a_process(plan := pods_plan(tmp_path, f"{LINE}; time.sleep(600)"), settings(tmp_path)) as launcher:
+        assert launcher.wait() == -signal.SIGINT
+    assert (cluster.jobs, cluster.services) == ({}, {})
+    assert not plan.launched.exists()
+
+
+def test_what_is_refused_in_the_middle_leaves_nothing(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.forbidden = "Service"
+    with pytest.raises(TrainingFailedError, match=r"two pods: Kubernetes refused the job: 403 .*services is forbidden"):
+        run_detached(pods_plan(tmp_path, LINE), Kubernetes(settings(tmp_path)), lambda metrics: None)
+    assert (cluster.jobs, len(cluster.ever)) == ({}, 1)
 
 
 def test_stopping_leaves_nothing(tmp_path: Path, cluster: Cluster) -> None:
