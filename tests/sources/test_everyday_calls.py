@@ -85,6 +85,25 @@ def test_kinds_come_in_their_shares_and_mean_what_they_say() -> None:
                 assert first.content
 
 
+def test_a_conversation_holds_requests_of_many_kinds_about_the_same_tools() -> None:
+    made = [each for each in synthesise_everyday(300, seed=3, conversations=0.8) if kind_of(each) == "conversation"]
+    assert 200 < len(made) < 280
+    first_turns = Counter(bool(each.messages[1].calls) for each in made)
+    assert first_turns[True] > first_turns[False] > 30
+    for trajectory in made:
+        roles = [message.role for message in trajectory.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert len(roles) // 2 >= 2
+        schemas = {tool["name"]: tool["parameters"] for tool in trajectory.tools}
+        for call in calls_of(trajectory):
+            assert set(schemas[call.name]["required"]) <= set(call.arguments) <= set(schemas[call.name]["properties"])
+        for wish, reply in zip(trajectory.messages[::2], trajectory.messages[1::2], strict=True):
+            assert wish.content
+            assert bool(reply.calls) != bool(reply.content)
+    assert any(len(trajectory.tools) > 1 for trajectory in made)
+    assert max(len({call.name for call in message.calls}) for each in made for message in each.messages) > 1
+
+
 def test_what_is_missing_is_asked_for_and_then_used() -> None:
     answered = [each for each in MADE if kind_of(each) == "missing" and len(each.messages) == 4]
     assert answered

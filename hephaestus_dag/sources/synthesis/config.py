@@ -35,6 +35,9 @@ class SyntheticCallsConfig(Config):
     everyday: int = Field(
         default=0, ge=0, description="Trajectories about everyday functions of a packaged catalogue, besides `count`"
     )
+    everyday_conversations: float = Field(
+        default=0.0, ge=0, le=1, description="Share of these that hold two to five requests, each answered before the next"
+    )
     quotes: tuple[str, ...] = Field(
         default=("`",),
         min_length=1,

@@ -88,7 +88,7 @@ def synthesise_from_sources(sources: Sequence[SourceConfig], config: SyntheticCa
     if config.count:
         operations = draw_operations(sources, config.operations, config.seed, lambda name: name not in config.held_out_services)
         yield from synthesise_operations(operations, config)
-    yield from synthesise_everyday(config.everyday, config.seed)
+    yield from synthesise_everyday(config.everyday, config.seed, conversations=config.everyday_conversations)
 
 
 def draw_operations(

@@ -2,7 +2,8 @@
 
 The kinds are those of `synthetic_calls` without results: one call, a choice among tools, several calls, no tool that fits, a
 value that is missing. Several calls come in the forms in which people ask for them: several values at one place, values in
-step ("respectively"), one question after another, "the same with ...", and different functions in one request.
+step ("respectively"), one question after another, "the same with ...", and different functions in one request. A
+conversation holds several requests, each of a kind of its own: schemas are most of the tokens, and are read once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +11,8 @@ from random import Random
 from typing import Any
 
 from hephaestus_dag.sources.phrasing import enumeration
-from hephaestus_dag.sources.synthesis.everyday.catalogue import (
-    Function,
-    Tool,
-    declare,
-    labels_said,
-    load_functions,
-    places,
-    say,
-    tidy,
-)
+from hephaestus_dag.sources.synthesis.everyday.catalogue import Function, Tool, labels_said, load_functions, say
+from hephaestus_dag.sources.synthesis.everyday.draw import Draw, DrawAtHand
 from hephaestus_dag.sources.synthesis.everyday.values import Kind, Value
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 
@@ -42,8 +35,6 @@ _VARYING = frozenset(
 )
 """Kinds of which one request may name several values."""
 
-_OPENINGS = ("", "", "", "", "", "Hi! ", "Hello! ", "Hey there. ", "Quick question: ", "I need some help. ", "Good morning. ")
-_CLOSINGS = ("", "", "", "", "", "", " Thanks!", " Thank you.", " Please be quick.", " I need it for a report.")
 _CHAT = (
     "What do you think about {topic}?",
     "Tell me a joke about a {animal}.",
@@ -56,21 +47,24 @@ _CHAT = (
 )
 
 
-def synthesise_everyday(count: int, seed: int, held_out: bool = False) -> Iterator[Trajectory]:
-    """Yield ``count`` trajectories; number ``i`` depends on the seed, ``i`` and the catalogue only.
+def synthesise_everyday(count: int, seed: int, held_out: bool = False, conversations: float = 0.0) -> Iterator[Trajectory]:
+    """Yield ``count`` trajectories; number ``i`` depends on the other arguments, ``i`` and the catalogue only.
 
-    ``held_out`` draws topics and values that training never shows: those of the development split.
+    ``held_out`` draws topics and values that training never shows: those of the development split. A share of
+    ``conversations`` holds several requests.
     """
     functions = load_functions(held_out)
     for number in range(count):
         rng = Random(f"everyday:{held_out}:{seed}:{number}")
         kind = rng.choices(list(EVERYDAY_SHARES), list(EVERYDAY_SHARES.values()))[0]
+        if rng.random() < conversations:
+            kind = "conversation"
         yield make_everyday(kind, functions, rng, held_out, f"seed {seed}, number {number}")
 
 
 def make_everyday(kind: str, functions: Sequence[Function], rng: Random, held_out: bool, origin: str) -> Trajectory:
     """Return one trajectory of a kind."""
-    messages, tools = _KINDS[kind](_Draw(functions, rng, held_out))
+    messages, tools = KINDS[kind](Draw(functions, rng, held_out))
     schemas = list({tool.schema["name"]: tool.schema for tool in tools}.values())
     rng.shuffle(schemas)
     return Trajectory(
@@ -83,56 +77,6 @@ def make_everyday(kind: str, functions: Sequence[Function], rng: Random, held_ou
     )
 
 
-class _Draw:
-    """Draws functions, declarations, values and words."""
-
-    def __init__(self, functions: Sequence[Function], rng: Random, held_out: bool) -> None:
-        self.functions, self.rng, self.held_out = functions, rng, held_out
-
-    def function(self) -> Function:
-        return self.rng.choice(self.functions)
-
-    def tool(self) -> Tool:
-        return declare(self.function(), self.rng)
-
-    def others(self, function: Function, count: int) -> list[Tool]:
-        """Return declarations of other functions, the first ones of the same topic half of the time."""
-        near = [other for other in self.functions if other.topic == function.topic and other.names != function.names]
-        far = [other for other in self.functions if other.topic != function.topic]
-        chosen = [self.rng.choice(near if near and self.rng.random() < 0.5 else far) for _ in range(count)]
-        return [declare(other, self.rng) for other in dict.fromkeys(chosen)]
-
-    def question(self, function: Function) -> str:
-        """Return a question of a function that can say all that it needs."""
-        return self.rng.choice(function.asks_for(function.required))
-
-    def values(self, function: Function, question: str, least: int = 1) -> dict[str, Value]:
-        """Return values of what a function needs and of some of the rest that the question can say."""
-        said = places(question)
-        optional = [name for name in function.kinds if name in said and name not in function.required]
-        chosen = {*function.required, *(name for name in optional if self.rng.random() < 0.6)}
-        if len(chosen) < least and optional:
-            chosen.add(self.rng.choice(optional))
-        return {name: self.value(function, name) for name in function.kinds if name in chosen}
-
-    def value(self, function: Function, name: str) -> Value:
-        return function.kinds[name].draw(self.rng, self.held_out)
-
-    def asked(self, text: str) -> Message:
-        return Message(role="user", content=self.rng.choice(_OPENINGS) + text + self.rng.choice(_CLOSINGS))
-
-    def request(self, tool: Tool) -> tuple[str, dict[str, Value]]:
-        """Return a question with its values, or the function's purpose and its values one by one."""
-        question = self.question(tool.function)
-        values = self.values(tool.function, question)
-        if self.rng.random() < 0.12 and values and not any(tool.function.kinds[name].name == "flag" for name in values):
-            listed = enumeration(list(labels_said(values)))
-            form = self.rng.choice(("{does} with {listed}.", "{does}: {listed}.", "Please {lower}, with {listed}."))
-            does = tool.function.does
-            return tidy(form.format(does=does, lower=does[0].lower() + does[1:], listed=listed)), values
-        return say(question, values), values
-
-
 _Made = tuple[tuple[Message, ...], list[Tool]]
 
 
@@ -141,19 +85,19 @@ def _calls(*calls: tuple[Tool, Mapping[str, Value]]) -> Message:
     return Message(role="assistant", calls=made)
 
 
-def _single(draw: _Draw) -> _Made:
+def _single(draw: Draw) -> _Made:
     tool = draw.tool()
     text, values = draw.request(tool)
     return (draw.asked(text), _calls((tool, values))), [tool]
 
 
-def _choose(draw: _Draw) -> _Made:
+def _choose(draw: Draw) -> _Made:
     tool = draw.tool()
     text, values = draw.request(tool)
     return (draw.asked(text), _calls((tool, values))), [tool, *draw.others(tool.function, draw.rng.randint(1, 3))]
 
 
-def _parallel(draw: _Draw) -> _Made:
+def _parallel(draw: Draw) -> _Made:
     """Ask for several calls of one function."""
     tool = draw.tool()
     function, rng = tool.function, draw.rng
@@ -177,7 +121,7 @@ _Several = tuple[str, list[dict[str, Value]]]
 
 
 def _several_values(
-    draw: _Draw, function: Function, question: str, values: dict[str, Value], varying: Sequence[str]
+    draw: Draw, function: Function, question: str, values: dict[str, Value], varying: Sequence[str]
 ) -> _Several:
     """Name two to four values where one stands; of two places in step."""
     in_step = draw.rng.sample(varying, 2 if len(varying) > 1 and draw.rng.random() < 0.35 else 1)
@@ -190,9 +134,7 @@ def _several_values(
     return text, sets
 
 
-def _the_same_with(
-    draw: _Draw, function: Function, question: str, values: dict[str, Value], varying: Sequence[str]
-) -> _Several:
+def _the_same_with(draw: Draw, function: Function, question: str, values: dict[str, Value], varying: Sequence[str]) -> _Several:
     """Ask once, then for the same with another value."""
     sets, said = [values], [say(question, values)]
     for _ in range(draw.rng.choice((1, 1, 2))):
@@ -204,7 +146,7 @@ def _the_same_with(
     return " ".join(said), sets
 
 
-def _one_after_another(draw: _Draw, function: Function, question: str, values: dict[str, Value]) -> _Several:
+def _one_after_another(draw: Draw, function: Function, question: str, values: dict[str, Value]) -> _Several:
     """Ask again in full."""
     sets, said = [values], [say(question, values)]
     for _ in range(draw.rng.choice((1, 1, 2))):
@@ -227,7 +169,7 @@ def _same_call(a: Mapping[str, Value], b: Mapping[str, Value]) -> bool:
     return {name: value.value for name, value in a.items()} == {name: value.value for name, value in b.items()}
 
 
-def _mixed(draw: _Draw) -> _Made:
+def _mixed(draw: Draw) -> _Made:
     """Ask for calls of two or three functions, now and then twice of one."""
     tool = draw.tool()
     tools = [tool, *draw.others(tool.function, draw.rng.choice((1, 1, 2)))]
@@ -243,10 +185,10 @@ def _mixed(draw: _Draw) -> _Made:
     return (draw.asked(text), _calls(*((each, values) for each, _, values in asked))), [*tools, *beside]
 
 
-def _refusal(draw: _Draw) -> _Made:
+def _refusal(draw: Draw) -> _Made:
     """Ask for what none of the tools can do."""
-    tool, rng = draw.tool(), draw.rng
-    others = draw.others(tool.function, rng.choice((1, 1, 1, 2, 3)))
+    rng = draw.rng
+    tool, others = draw.unfit()
     can = others[0].function.does
     wish = tool.function.does[0].lower() + tool.function.does[1:]
     if rng.random() < 0.15:
@@ -267,7 +209,7 @@ def _refusal(draw: _Draw) -> _Made:
     return (draw.asked(text), Message(role="assistant", content=said)), others
 
 
-def _missing(draw: _Draw) -> _Made:
+def _missing(draw: Draw) -> _Made:
     """Leave out a value that the call needs; half of the time it is given when the assistant asks for it."""
     tool, rng = draw.tool(), draw.rng
     question = draw.question(tool.function)
@@ -292,11 +234,39 @@ def _missing(draw: _Draw) -> _Made:
     return tuple(turns), [tool]
 
 
-_KINDS: dict[str, Any] = {
+def _conversation(draw: Draw) -> _Made:
+    """Ask several times with the same tools at hand, one request answered before the next comes."""
+    rng = draw.rng
+    first = draw.tool()
+    tools = [first, *draw.others(first.function, rng.choice((0, 0, 1, 1, 2)))]
+    if len({tool.schema["name"] for tool in tools}) < len(tools):
+        return _conversation(draw)
+    at_hand = DrawAtHand(draw, tools)
+    shares = {kind: share for kind, share in EVERYDAY_SHARES.items() if _possible(kind, tools)}
+    kinds = rng.choices(list(shares), list(shares.values()), k=rng.choice((2, 3, 3, 4, 4, 5)))
+    turns = [turn for kind in kinds for turn in KINDS[kind](at_hand)[0]]
+    return tuple(turns), tools
+
+
+def _possible(kind: str, tools: Sequence[Tool]) -> bool:
+    """Whether a request of a kind can be made about the tools at hand."""
+    if kind == "choose":
+        return False  # `single` is, when there are several
+    if kind == "mixed":
+        return len(tools) > 1
+    return kind != "missing" or any(_can_lack(tool.function) for tool in tools)
+
+
+def _can_lack(function: Function) -> bool:
+    return len(function.required) > 1 and any(function.kinds[name].name != "flag" for name in function.required)
+
+
+KINDS: dict[str, Any] = {
     "single": _single,
     "choose": _choose,
     "parallel": _parallel,
     "mixed": _mixed,
     "refusal": _refusal,
     "missing": _missing,
+    "conversation": _conversation,
 }
