@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hephaestus_dag.curation.config import NearDuplicateConfig
+from hephaestus_dag.curation.ids import look_up, packed
 from hephaestus_dag.curation.removed import Verdict, part
 from hephaestus_dag.curation.shingles import ShingleFile, Shingles, chunks, jaccard
 
@@ -52,7 +53,7 @@ class NearDuplicates:
     """Pairs whose exact similarity was computed."""
     name: str = "near_duplicates"
 
-    @cached_property
+    @property
     def removed(self) -> dict[str, tuple[str, float]]:
         """Representative and similarity of each removed document, by id."""
         clusters, ids, similarities = (column.to_pylist() for column in self.clusters.columns)
@@ -60,9 +61,26 @@ class NearDuplicates:
 
     def filter(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Return what stays, and rows whose evidence is the kept document and the similarity with it."""
-        found = [self.removed.get(document_id) for document_id in batch.column("id").to_pylist()]
-        verdicts = [each and Verdict("near duplicate", f"{each[0]} (Jaccard {each[1]:.3f})") for each in found]
+        ids, rows = self._removed_rows
+        places, there = look_up(ids, packed(batch.column("id")))
+        verdicts: list[Verdict | None] = [None] * batch.num_rows
+        for row, by in zip(there.tolist(), self.clusters.take(pa.array(rows[places])).to_pylist(), strict=True):
+            verdicts[row] = Verdict("near duplicate", f"{by['cluster']} (Jaccard {by['jaccard']:.3f})")
         return part(batch, self.name, verdicts)
+
+    @cached_property
+    def _removed_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of the removed documents, sorted, and their rows in the clusters: 24 bytes each."""
+        found, rows, first = [np.empty(0, "S16")], [np.empty(0, np.int64)], 0
+        for batch in self.clusters.to_batches(65_536):
+            ids = packed(batch.column("document_id"))
+            removed = np.flatnonzero(ids != packed(batch.column("cluster")))
+            found.append(ids[removed])
+            rows.append(removed + first)
+            first += batch.num_rows
+        ids = np.concatenate(found)
+        order = np.argsort(ids)
+        return ids[order], np.concatenate(rows)[order]
 
 
 def signatures(batch: pa.RecordBatch, config: NearDuplicateConfig) -> pa.RecordBatch:
@@ -163,7 +181,7 @@ def _put_shingles(shingles: ShingleFile, ids: np.ndarray, batches: Iterable[pa.R
     """Put the shingles of the documents that have one of the ids; their rows are the places of the ids."""
     order = np.argsort(ids)
     for batch in batches:
-        found = np.frombuffer(_content(_binary_ids(batch.column("id"))), "S16")
+        found = packed(batch.column("id"))
         places = order[np.minimum(np.searchsorted(ids, found, sorter=order), len(ids) - 1)]
         wanted = ids[places] == found
         rows = iter(places[wanted].tolist())

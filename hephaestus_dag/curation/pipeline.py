@@ -3,35 +3,32 @@
 First every document is judged alone (`filters`), shard by shard. Then come the steps that look across the whole corpus, in
 the order of the sources: exact copies, near-duplicates, and the cap of each provider. What they hold in memory does not
 depend on the length of the documents: per document 100 bytes of ids, 210 of signatures, and 8 for the cap. Above 50 million
-documents the signatures are shuffled instead (`sharing`), and only documents that share a band with another count.
+documents ids and signatures are shuffled instead (`find_copies`, `find_in_bundles`), with the same result, and only what is
+removed is held: 8 bytes a copy, 250 a near-duplicate.
 """
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hephaestus_dag.curation.config import CurationConfig
-from hephaestus_dag.curation.exact import ExactDeduplicator
+from hephaestus_dag.curation.bundles import find_in_bundles
+from hephaestus_dag.curation.config import CurationConfig, NearDuplicateConfig
+from hephaestus_dag.curation.exact import CopiesAt, ExactDeduplicator, find_copies
 from hephaestus_dag.curation.filters import DOCUMENTS, REMOVED, SIGNATURES, FilterTask, StepCount, filter_file, read_counts
 from hephaestus_dag.curation.near_duplicates import CLUSTER_SCHEMA, NearDuplicates, find_near_duplicates
 from hephaestus_dag.curation.providers import ProviderCap
 from hephaestus_dag.curation.removed import REMOVED_SCHEMA, Step
-from hephaestus_dag.curation.sharing import sharing
 from hephaestus_dag.documents import DocumentWriter, document_files
+from hephaestus_dag.shuffle import in_memory
 
 MapOver = Callable[..., Iterator[Any]]
 Progress = Callable[[int, int], None] | None
-
-SIGNATURES_IN_MEMORY = 50_000_000
-"""Documents above which only those that share a band are compared in memory; finding them takes 210 bytes each, 10 GB."""
 
 
 @dataclass(slots=True)
@@ -125,34 +122,36 @@ def _steps_across(
     filtered: Sequence[Path], work: Path, config: CurationConfig, known: Path | None, map_over: MapOver
 ) -> list[Step]:
     """Return the steps that look across the corpus, ready to be applied to its batches once more, in order."""
-    known_files = document_files(known) if known else []
-    known_ids = [i for file in known_files for i in pq.read_table(file, columns=["id"])["id"].to_pylist()]
-    steps: list[Step] = [ExactDeduplicator(known_ids)]
+    known_files = list(map(Path, document_files(known))) if known else []
+    documents = [path / DOCUMENTS for path in filtered]
+    if in_memory(sum(pq.read_metadata(file).num_rows for file in [*known_files, *documents])):
+        exact, near = (lambda: ExactDeduplicator(_ids(known_files))), _near_duplicates
+    else:
+        copies = find_copies(documents, known_files, work / "copies", map_over)
+        exact, near = (lambda: CopiesAt(copies)), partial(find_in_bundles, map_over=map_over)
+    steps: list[Step] = [exact()]
     if config.near_duplicates:
         signatures = [*([known / SIGNATURES] if known else []), *(path / SIGNATURES for path in filtered)]
-        texts = [*known_files, *(path / DOCUMENTS for path in filtered)]
-        read_again = partial(_batches, texts, ["id", "text"])
-        total = sum(pq.read_metadata(file).num_rows for file in signatures)
-        batches = _batches(signatures)
-        if total > SIGNATURES_IN_MEMORY:
-            batches = _only(batches, sharing(signatures, work / "bands", map_over))
-        found = find_near_duplicates(batches, read_again, config.near_duplicates, work, known_ids)
-        steps.append(replace(found, num_documents=total))
-        shutil.rmtree(work / "bands", ignore_errors=True)
+        steps.append(near(signatures, documents, known_files, work / "near-duplicates", config.near_duplicates))
     if config.max_documents_per_provider or config.max_provider_share:
         columns = ["id", "kind", "provider", "source", "origin"]
-        before = [ExactDeduplicator(known_ids), *steps[1:]]
-        left = _survivors(_batches([path / DOCUMENTS for path in filtered], columns), before)
+        left = _survivors(_batches(documents, columns), [exact(), *steps[1:]])
         steps.append(ProviderCap.plan(left, config.max_documents_per_provider, config.max_provider_share, config.seed))
     return steps
 
 
-def _only(signatures: Iterable[pa.RecordBatch], ids: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """Yield the signatures of the documents named; ``ids`` are sorted."""
-    for batch in signatures:
-        own = np.array(batch.column("document_id").to_pylist(), "S16")
-        places = np.searchsorted(ids, own)
-        yield batch.filter(pa.array(np.append(ids, b"")[places] == own))
+def _near_duplicates(
+    signature_files: Sequence[Path], documents: Sequence[Path], known: Sequence[Path], work: Path, config: NearDuplicateConfig
+) -> NearDuplicates:
+    """Do in memory what `find_in_bundles` does."""
+    work.mkdir(exist_ok=True)
+    read = partial(_batches, [*known, *documents], ["id", "text"])
+    return find_near_duplicates(_batches(signature_files), read, config, work, _ids(known))
+
+
+def _ids(files: Sequence[Path]) -> Iterator[str]:
+    for file in files:
+        yield from pq.read_table(file, columns=["id"])["id"].to_pylist()
 
 
 def _survivors(batches: Iterable[pa.RecordBatch], steps: Sequence[Step]) -> Iterator[pa.RecordBatch]:

@@ -241,25 +241,3 @@ def test_what_a_recipe_excludes_goes_first_with_the_entry_that_excludes_it(tmp_p
 def test_exclusions_that_mean_nothing_or_everything_are_refused(values: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         ExclusionConfig.model_validate(values)
-
-
-def test_signatures_that_do_not_fit_into_memory_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    texts = [f"{LONG} and ending {n // 3} of {'many ' * (n % 3)}words" for n in range(60)]
-    texts += [f"lone text {n} " + " ".join(f"{n}w{k}" for k in range(20)) for n in range(40)]
-    config = CurationConfig(licenses=("MIT",), min_characters=10)
-    with DocumentWriter(tmp_path / "input", 20) as writer:
-        for first in range(0, 100, 20):
-            writer.write(map(document, texts[first : first + 20]))
-    (tmp_path / "index").mkdir()
-    INDEX.save(tmp_path / "index")
-
-    def curated(name: str) -> dict[str, bytes]:
-        curate([tmp_path / "input"], tmp_path / name, tmp_path / f"{name}-work", config, tmp_path / "index", in_order)
-        assert not (tmp_path / f"{name}-work/bands").exists()
-        return {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
-
-    at_once = curated("at once")
-    assert pq.read_table(tmp_path / "at once/clusters.parquet").num_rows > 1
-    monkeypatch.setattr("hephaestus_dag.curation.pipeline.SIGNATURES_IN_MEMORY", 10)
-    monkeypatch.setattr("hephaestus_dag.curation.sharing.GROUP_ROWS", 30)
-    assert curated("shuffled") == at_once

@@ -1,0 +1,168 @@
+"""A corpus that does not fit into memory: the same bytes as of one that does, whatever the sizes, and after a stop."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hephaestus_dag.curation.components import components, least
+from hephaestus_dag.curation.config import CurationConfig, NearDuplicateConfig
+from hephaestus_dag.curation.decontamination import BenchmarkIndex
+from hephaestus_dag.curation.near_duplicates import signature_schema
+from hephaestus_dag.curation.pipeline import curate
+from hephaestus_dag.documents import Document, DocumentWriter
+from hephaestus_dag.map_over import in_order
+
+CONFIG = CurationConfig(licenses=("MIT",), min_characters=10, max_documents_per_provider=9)
+WORDS = " ".join(f"word{n}" for n in range(20))
+
+
+def write(folder: Path, texts: Sequence[str], shard: int = 7) -> Path:
+    common = {"domain": "text", "kind": "api_documentation", "source": "s", "license": "MIT", "provider": "tea"}
+    with DocumentWriter(folder, shard) as writer:
+        for first in range(0, len(texts), shard):
+            writer.write(Document(text=text, origin=f"{first}", **common) for text in texts[first : first + shard])  # type: ignore[arg-type]
+    return folder
+
+
+def texts(numbers: Sequence[int]) -> list[str]:
+    """Return texts of which some are the same, others alike, others alone or too short for a signature."""
+    kinds = (
+        lambda n: f"{WORDS} and ending {n} of {'many ' * (n % 3)}words",
+        lambda n: f"lone text {n} " + " ".join(f"{n}w{k}" for k in range(20)),
+        lambda n: f"just one {n}",
+        lambda n: f"chain {' '.join(f'w{k}' for k in range(n, n + 40))}",
+    )
+    return [kinds[n % 4](n // 4) for n in numbers]
+
+
+def small(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """Shuffle whatever comes, in groups of so many documents."""
+    patch.setattr("hephaestus_dag.shuffle.DOCUMENTS_IN_MEMORY", 0)
+    patch.setattr("hephaestus_dag.shuffle.GROUP_ROWS", rows)
+    patch.setattr("hephaestus_dag.curation.bundles.TEXT_BYTES", rows * 100)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index")
+    BenchmarkIndex.build([("riddles/1", "how many of the seventeen sheep are then left on the farm of the farmer")]).save(
+        folder
+    )
+    return folder
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 79), min_size=1, max_size=60), st.lists(st.integers(0, 79), max_size=30), st.integers(1, 40))
+def test_what_does_not_fit_into_memory_gives_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, index: Path, new: list[int], known: list[int], rows: int
+) -> None:
+    folder = tmp_path_factory.mktemp("corpus")
+    before = None
+    write(folder / "new", texts(new))
+    if known:
+        write(folder / "old", texts(known))
+        curate([folder / "old"], before := folder / "known", folder / "known-work", CONFIG, index, in_order)
+    at_once = curate([folder / "new"], folder / "at-once", folder / "work-1", CONFIG, index, in_order, before)
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, rows)
+        shuffled = curate([folder / "new"], folder / "shuffled", folder / "work-2", CONFIG, index, in_order, before)
+    assert shuffled == at_once
+    assert files_of(folder / "shuffled") == files_of(folder / "at-once")
+
+
+def test_after_a_stop_at_any_place_only_what_is_missing_is_done(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in", texts([*range(80), *range(0, 80, 3)]))
+    curate([tmp_path / "in"], tmp_path / "at-once", tmp_path / "work", CONFIG, index, in_order)
+    assert pq.read_table(tmp_path / "at-once/clusters.parquet").num_rows > 20
+    small(monkeypatch, 20)
+    done: list[Any] = []
+
+    def until(stop: int) -> Callable[..., Iterator[Any]]:
+        def run(function: Callable[[Any], Any], items: Sequence[Any], progress: Any = None) -> Iterator[Any]:
+            for item in items:
+                if len(done) == stop:
+                    raise KeyboardInterrupt
+                result = function(item)
+                done.append((repr(function), repr(item)))
+                yield result
+
+        return run
+
+    curate([tmp_path / "in"], tmp_path / "out", tmp_path / "whole", CONFIG, index, until(-1))
+    total = len(done)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "at-once")
+    for stop in range(3, total, 23):
+        done.clear()
+        with pytest.raises(KeyboardInterrupt):
+            curate([tmp_path / "in"], tmp_path / f"{stop}", tmp_path / f"{stop}-work", CONFIG, index, until(stop))
+        sent = {each for each in done if each[0].startswith("_Send")}
+        done.clear()
+        curate([tmp_path / "in"], tmp_path / f"{stop}", tmp_path / f"{stop}-work", CONFIG, index, until(-1))
+        assert files_of(tmp_path / f"{stop}") == files_of(tmp_path / "at-once")
+        assert not sent.intersection(done)
+
+
+def write_signatures(file: Path, documents: Sequence[tuple[int, Sequence[int]]]) -> Path:
+    """Write signatures of two bands; the number of a document makes up its id."""
+    schema = signature_schema(NearDuplicateConfig(num_bands=2, rows_per_band=2))
+    ids = [(number << 64).to_bytes(16, "big") for number, _ in documents]
+    columns = [pa.array(ids, pa.binary(16)), pa.array([9] * len(ids), pa.int32()), pa.array([list(b) for _, b in documents])]
+    pq.write_table(pa.table([each.cast(field.type) for each, field in zip(columns, schema, strict=True)], schema=schema), file)
+    return file
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40), st.integers(1, 20))
+def test_components_are_those_of_the_documents_that_share_a_band(
+    tmp_path_factory: pytest.TempPathFactory, bands: list[tuple[int, int]], rows: int
+) -> None:
+    folder = tmp_path_factory.mktemp("signatures")
+    half = len(bands) // 2
+    numbered = list(enumerate(bands, 1))
+    files = [write_signatures(folder / f"{n}.parquet", some) for n, some in enumerate((numbered[:half], numbered[half:]))]
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, rows)
+        found = components(files, folder / "work", in_order)
+    edges = [least(found.edges.received(part)) for part in range(found.edges.parts)]
+    root = {node: low for e, starts, lows in edges for node, low in zip(e["node"][starts].tolist(), lows.tolist(), strict=True)}
+
+    expected = {number: {number} for number, _ in numbered}  # by joining the sets of all pairs
+    shares = set()
+    for number, own in numbered:
+        for other, theirs in numbered:
+            if other != number and any(a == b for a, b in zip(own, theirs, strict=True)):
+                shares.add(number)
+                merged = expected[number] | expected[other]
+                for each in merged:
+                    expected[each] = merged
+    assert found.documents == len(root) == len(shares)
+    assert {frozenset(n for n in root if root[n] == low) for low in root.values()} == {
+        frozenset(int.from_bytes(number.to_bytes(8, "big"), "little") for number in expected[each]) for each in shares
+    }
+
+
+def test_a_long_chain_is_one_component_in_few_steps(tmp_path: Path) -> None:
+    chain = list(enumerate(pairwise(range(3_000)), 1))
+    numbers = np.random.default_rng(0).permutation(len(chain)).tolist()
+    # Neighbours have a value in common, but in different bands: every other document turns its bands round.
+    bands = [(place, pair if place % 2 else pair[::-1]) for place, pair in chain]
+    file = write_signatures(tmp_path / "chain.parquet", [(n + 1, b) for n, (_, b) in zip(numbers, bands, strict=True)])
+    found = components([file], tmp_path / "work", in_order)
+    _, _, lowest = least(found.edges.received(0))
+    assert found.documents == len(chain)
+    assert len(set(lowest.tolist())) == 1
+    assert len(list((tmp_path / "work").iterdir())) <= 2 + 2 * 14
