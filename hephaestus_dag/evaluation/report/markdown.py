@@ -10,15 +10,15 @@ from hephaestus_dag.evaluation.report.tables import tables
 def render_markdown(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """Return the report as Markdown; ``pictures`` are file names beside it, by title."""
     lines = ["# Benchmark report", "", f"> {report['notice']}", ""]
-    lines += [*(f"![{_plain(title)}]({name})" for title, name in pictures.items()), ""]
-    lines += [*(f"- {_plain(note)}" for note in report["notes"]), ""]
+    lines += [*(f"![{plain(title)}]({name})" for title, name in pictures.items()), ""]
+    lines += [*(f"- {plain(note)}" for note in report["notes"]), ""]
     for table in tables(report):
-        lines += [f"## {_plain(table.title)}", ""]
+        lines += [f"## {plain(table.title)}", ""]
         if table.rows:
-            lines += [f"| {' | '.join(map(_plain, table.header))} |", f"|{'---|' * len(table.header)}"]
+            lines += [f"| {' | '.join(map(plain, table.header))} |", f"|{'---|' * len(table.header)}"]
             lines += [f"| {' | '.join(map(_cell, row))} |" for row in table.rows] + [""]
         if table.note:
-            lines += [_plain(table.note), ""]
+            lines += [plain(table.note), ""]
     return "\n".join([*lines, how_to_read(report), ""])
 
 
@@ -33,8 +33,9 @@ def how_to_read(report: Mapping[str, Any]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return _plain(" ".join(part for part in (cell.text, cell.small) if part))
+    return plain(" ".join(part for part in (cell.text, cell.small) if part))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text that breaks no line and no table."""
     return " ".join(text.replace("|", "/").replace("<", "&lt;").split())
