@@ -1,9 +1,11 @@
 """What there is to tokenise: one small row for each document, in the order of a seeded hash."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hephaestus_dag.documents import document_files
+from hephaestus_dag.shuffle import Exchange, exchange, in_groups, in_memory, parts_for
 
 ROWS_AT_ONCE = 4_096
+RUN = 1_000_000
+"""Rows whose ids are looked at together."""
 ROW = np.dtype(
     [
         ("id", "S16"),
@@ -25,6 +30,7 @@ ROW = np.dtype(
         ("length", "<i8"),
     ]
 )
+ENTRY = np.dtype([("order", "<u8"), *ROW.descr])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,10 @@ class Catalogue:
 
     def heldout(self, share: float) -> np.ndarray:
         """Return which documents belong to the held-out split, as `is_heldout` says."""
-        return ids_as_numbers(self.rows["id"]) / 2**32 < share
+        found = np.empty(len(self.rows), np.bool_)
+        for first in range(0, len(found), RUN):
+            found[first : first + RUN] = ids_as_numbers(self.rows["id"][first : first + RUN]) / 2**32 < share
+        return found
 
     def of_domain(self, domain: str) -> np.ndarray:
         """Return which documents are of a domain."""
@@ -69,44 +78,104 @@ def packed_ids(ids: Sequence[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(ids)), "S16")
 
 
-def catalogue(folders: Sequence[Path], seed: int) -> Catalogue:
+def catalogue(folders: Sequence[Path], seed: int, work: Path, map_over: Callable[..., Any] = map) -> Catalogue:
     """List the documents of some folders; of their texts only the size is taken.
 
+    Of more documents than `in_memory` allows the rows are sorted in parts, and lie in a file of ``work``.
     Raises ValueError that names the file when a document shard cannot be read.
     """
     files = [file for folder in folders for file in document_files(folder)]
-    blocks: list[np.ndarray] = [np.empty(0, ROW)]
-    orders: list[np.ndarray] = [np.empty(0, np.uint64)]
-    kinds: dict[tuple[str, str], int] = {}
-    for number, file in enumerate(files):
-        first = 0
-        try:
-            for batch in pq.ParquetFile(file).iter_batches(
-                ROWS_AT_ONCE, columns=["id", "domain", "source", "text"], use_threads=False
-            ):
-                blocks.append(_rows(batch, kinds))
-                blocks[-1]["file"], blocks[-1]["row"] = number, np.arange(first, first + len(batch))
-                orders.append(_order(batch, seed))
-                first += len(batch)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise ValueError(f"{file} cannot be read ({error}): delete its folder, and materialise its asset again") from error
-    rows, order, names = np.concatenate(blocks), np.concatenate(orders), sorted(kinds)
-    del blocks, orders
-    rank = {kinds[name]: place for place, name in enumerate(names)}
-    rows["kind"] = np.array([rank[number] for number in range(len(rank))], np.int32)[rows["kind"]] if rank else 0
-    return Catalogue(rows[np.lexsort([rows["kind"], rows["id"], order])], files, names)
+    counts = list(map(_count, files))
+    total, shards = sum(counts), list(enumerate(files))
+    if in_memory(total):
+        kinds = sorted(set().union(*map(_kinds, files)))
+        return Catalogue(_sorted(_List(seed, kinds).entries(shards)), files, kinds)
+    kinds = sorted(set().union(*map_over(_kinds, files)))
+    parts = parts_for(total)
+    sent = exchange(_List(seed, kinds, parts), in_groups(shards, counts), work / "listed", parts, map_over)
+    # In a file, so that the system can put it aside; in a new one, because the places of tokens are noted in it.
+    rows = np.lib.format.open_memmap(work / "rows.npy", "w+", ROW, (total,)).view(np.ndarray)
+    first = 0
+    for part in map_over(_Sort(sent), range(parts)):
+        rows[first : first + len(part)] = part
+        first += len(part)
+    return Catalogue(rows, files, kinds)
 
 
-def _order(batch: pa.RecordBatch, seed: int) -> np.ndarray:
-    hashes = (hashlib.md5(f"{seed}:{identity}".encode()).digest()[:8] for identity in batch.column("id").to_pylist())
-    return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
+def _count(file: str) -> int:
+    with _named(file):
+        return pq.read_metadata(file).num_rows
 
 
-def _rows(batch: pa.RecordBatch, kinds: dict[tuple[str, str], int]) -> np.ndarray:
-    ids, domains, sources = (batch.column(name).to_pylist() for name in ("id", "domain", "source"))
-    rows = np.empty(len(ids), ROW)
-    rows["id"] = packed_ids(ids)
-    rows["kind"] = [kinds.setdefault(kind, len(kinds)) for kind in zip(domains, sources, strict=True)]
-    rows["size"] = pc.call_function("binary_length", [batch.column("text")]).to_numpy()
-    rows["part"] = -1
+def _kinds(file: str) -> set[tuple[str, str]]:
+    """Return the domains and sources of a document shard."""
+    with _named(file):
+        table = pq.read_table(file, columns=["domain", "source"], use_threads=False)
+        found = table.group_by(["domain", "source"], use_threads=False).aggregate([])
+        return set(zip(found["domain"].to_pylist(), found["source"].to_pylist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _List:
+    """Lists the documents of some shards; sent to parts, they go where their hash lies, so that parts are in order."""
+
+    seed: int
+    kinds: list[tuple[str, str]]
+    parts: int = 1
+
+    def __call__(self, shards: Sequence[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
+        entries = self.entries(shards)
+        return entries, (entries["order"] >> np.uint64(32)) * np.uint64(self.parts) >> np.uint64(32)
+
+    def entries(self, shards: Sequence[tuple[int, str]]) -> np.ndarray:
+        """Return the rows of the shards' documents, with their hashes."""
+        kinds = {kind: place for place, kind in enumerate(self.kinds)}
+        entries = np.empty(sum(pq.read_metadata(file).num_rows for _, file in shards), ENTRY)
+        last = 0
+        for number, file in shards:
+            begin = last
+            with _named(file):
+                for batch in pq.ParquetFile(file).iter_batches(
+                    ROWS_AT_ONCE, columns=["id", "domain", "source", "text"], use_threads=False
+                ):
+                    first, last = last, last + len(batch)
+                    _list(batch, self.seed, kinds, entries[first:last])
+                    entries["file"][first:last], entries["row"][first:last] = number, np.arange(first - begin, last - begin)
+        return entries
+
+
+@dataclass(frozen=True)
+class _Sort:
+    """Sorts the rows of one part."""
+
+    sent: Exchange
+
+    def __call__(self, number: int) -> np.ndarray:
+        return _sorted(self.sent.received(number))
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{file} cannot be read ({error}): delete its folder, and materialise its asset again") from error
+
+
+def _sorted(entries: np.ndarray) -> np.ndarray:
+    order = np.lexsort([entries[field] for field in ("kind", "id", "order")])
+    rows = np.empty(len(entries), ROW)
+    for field in ROW.names or ():  # one by one: less beside the rows
+        rows[field] = entries[field][order]
     return rows
+
+
+def _list(batch: pa.RecordBatch, seed: int, kinds: dict[tuple[str, str], int], entries: np.ndarray) -> None:
+    """Fill in what is known of the documents of a batch."""
+    ids, domains, sources = (batch.column(name).to_pylist() for name in ("id", "domain", "source"))
+    hashes = (hashlib.md5(f"{seed}:{identity}".encode()).digest()[:8] for identity in ids)
+    entries["order"] = np.frombuffer(b"".join(hashes), ">u8")
+    entries["id"] = packed_ids(ids)
+    entries["kind"] = [kinds[kind] for kind in zip(domains, sources, strict=True)]
+    entries["size"] = pc.call_function("binary_length", [batch.column("text")]).to_numpy()
+    entries["part"] = -1

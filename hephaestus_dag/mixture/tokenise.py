@@ -62,11 +62,14 @@ def tokenise_documents(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folders = [document_folders] if isinstance(document_folders, Path) else list(document_folders)
-        documents = catalogue(folders, config.seed)
-        spec = EncoderSpec.of(tokenizer_folder, work or Path(scratch), _sample(documents.files))
+        place = work or Path(scratch)
+        (place / "catalogue").mkdir(parents=True, exist_ok=True)
+        documents = catalogue(folders, config.seed, place / "catalogue", map)
+        spec = EncoderSpec.of(tokenizer_folder, place, _sample(documents.files))
         tokens = _Tokens(documents, spec, progress)
-        tokens.take_over(earlier)
-        chosen, left_out = _choose(documents, config, lambda rows: tokens.encode(rows, work or Path(scratch), map))
+        if earlier:
+            tokens.take_over(earlier)
+        chosen, left_out = _choose(documents, config, lambda rows: tokens.encode(rows, place, map))
         writers = [w for domain, split, rows in chosen for w in _streams(documents, domain, split, rows, folder, tokens)]
         streams = write_store(folder, spec.vocab_size, writers, tokenizer=spec.digest)
     if progress:
@@ -162,7 +165,7 @@ def _choose(
     while known != wanted:
         known = wanted
         wanted = [
-            _enough(sizes[rows], lengths[rows[:count]], cap if split == "train" else None)
+            len(rows) if cap is None or split != "train" else _enough(sizes[rows], lengths[rows[:count]], cap)
             for count, (_, split, rows) in zip(known, chosen, strict=True)
         ]
         encode(np.concatenate([rows[:count] for count, (_, _, rows) in zip(wanted, chosen, strict=True)]))
@@ -175,10 +178,8 @@ def _choose(
     return chosen, left_out
 
 
-def _enough(sizes: np.ndarray, lengths: np.ndarray, cap: int | None) -> int:
+def _enough(sizes: np.ndarray, lengths: np.ndarray, cap: int) -> int:
     """Return how many of the first documents are likely to have ``cap`` tokens, when the lengths of the first are known."""
-    if cap is None:
-        return len(sizes)
     known, tokens = len(lengths), int(lengths.sum())
     if tokens >= cap:
         return known

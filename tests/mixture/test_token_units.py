@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mixture_corpus import STORE, TOKENIZER, write_documents
 
 from hephaestus_dag.documents import Document, DocumentWriter, read_document_table
@@ -60,6 +62,34 @@ def test_smaller_units_write_the_same_bytes(
     tokenise_documents(documents, tokenizer_folder, tmp_path / "store", STORE, work=tmp_path / "work")
     assert digests(tmp_path / "store") == digests(store)
     assert len(list((tmp_path / "work").glob("*.npy"))) > 10
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 40), st.integers(1, 3), st.none() | st.integers(20, 2_000))
+def test_a_catalogue_that_does_not_fit_into_memory_gives_the_same_bytes(
+    tokenizer_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    count: int,
+    group: int,
+    sources: int,
+    limit: int | None,
+) -> None:
+    folder = tmp_path_factory.mktemp("corpus")
+    names = tuple(f"source {number}" for number in range(sources))
+    write_documents(folder / "in", count=count, sources=names, documents_per_shard=9)
+    write_documents(folder / "again", seed=0, count=count // 2, sources=names)  # copies of the first half
+    config = STORE.model_copy(update={"max_tokens_per_domain": limit})
+    inputs = [folder / "in", folder / "again"] if count > 1 else [folder / "in"]
+    at_once = tokenise_documents(inputs, tokenizer_folder, folder / "at-once", config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hephaestus_dag.shuffle.DOCUMENTS_IN_MEMORY", 0)
+        patch.setattr("hephaestus_dag.shuffle.GROUP_ROWS", group)
+        shuffled = tokenise_documents(inputs, tokenizer_folder, folder / "shuffled", config, work=folder / "work")
+        assert (folder / "work/catalogue/rows.npy").exists()
+        resumed = tokenise_documents(inputs, tokenizer_folder, folder / "resumed", config, work=folder / "work")
+    assert shuffled == at_once
+    assert resumed["encoded"] == 0
+    assert digests(folder / "shuffled") == digests(folder / "resumed") == digests(folder / "at-once")
 
 
 def test_a_stop_costs_one_unit(documents: Path, tokenizer_folder: Path, store: Path, tmp_path: Path) -> None:

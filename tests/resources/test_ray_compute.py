@@ -91,8 +91,13 @@ def write_source(folder: Path, files: int = 6, documents: int = 40) -> SourceCon
     return SourceConfig.model_validate(values)
 
 
-def seed_steps(source: SourceConfig, folder: Path, map_over: Callable[..., Iterator[Any]]) -> dict[str, str]:
-    """Parse, curate, scan and tokenise a source; return a digest of every file that comes out."""
+def seed_steps(
+    source: SourceConfig,
+    folder: Path,
+    map_over: Callable[..., Iterator[Any]],
+    more: Callable[[Path, Callable[..., Iterator[Any]]], tuple[str, ...]] = web_steps,
+) -> dict[str, str]:
+    """Parse, curate, scan and tokenise a source, and do more; return a digest of every file that comes out."""
     collect_documents([source], folder / "raw", folder / "work", map_over)
     (folder / "index").mkdir()
     BenchmarkIndex.build([("riddles/1", QUESTION)]).save(folder / "index")
@@ -106,7 +111,7 @@ def seed_steps(source: SourceConfig, folder: Path, map_over: Callable[..., Itera
     tokenise_documents(folder / "seed", folder / "tokenizer", folder / "tokens", limits, work=folder / "units", map=map_over)
     made = (
         path
-        for name in ("raw", "seed", "scan", "tokens", *web_steps(folder, map_over))
+        for name in ("raw", "seed", "scan", "tokens", *more(folder, map_over))
         for path in (folder / name).rglob("*")
         if path.is_file()
     )
@@ -183,3 +188,20 @@ def test_every_step_over_documents_writes_the_same_bytes_on_both_engines(pool: R
         "queries",
         "first",
     }
+
+
+def test_a_corpus_that_is_shuffled_gives_the_same_bytes_on_both_engines(
+    pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_source(tmp_path / "source")
+    folders = [tmp_path / name for name in ("memory", "local", "ray")]
+    found = []
+    for folder, map_over in zip(folders, (in_order, LocalPool(num_workers=2).map, pool.map), strict=True):
+        folder.mkdir()
+        found.append(seed_steps(source, folder, map_over, lambda *_: ()))
+        monkeypatch.setattr("hephaestus_dag.shuffle.DOCUMENTS_IN_MEMORY", 0)
+        monkeypatch.setattr("hephaestus_dag.shuffle.GROUP_ROWS", 40)
+        monkeypatch.setattr("hephaestus_dag.curation.bundles.TEXT_BYTES", 10_000)
+    assert found[0] == found[1] == found[2]
+    assert len(list((folders[2] / "work/near-duplicates/clusters").iterdir())) > 1
+    assert (folders[2] / "units/catalogue/rows.npy").exists()
