@@ -93,11 +93,11 @@ def training(results: Results) -> str:
     for run in results.runs:
         for stage in run.stages:
             said = [stage["checkpoint"], f"{stage['steps']:,}", f"{stage['tokens']:,}", f"{stage['seconds'] / 3600:.2f}"]
-            rows.append([f"`{run.name}`", *said, str(stage["processes"]), stage["device"]])
+            rows.append([f"`{run.name}`", *said, str(stage["processes"])])
         if run.stages:
             total = sum(stage["tokens"] for stage in run.stages)
-            rows.append(["", "together", "", f"{total:,}", f"{_hours(run):.2f}", "", ""])
-    header = ["model", "stage", "steps", "tokens", "hours", "processes", "device"]
+            rows.append(["", "together", "", f"{total:,}", f"{_hours(run):.2f}", ""])
+    header = ["model", "stage", "steps", "tokens, padding included", "hours", "processes"]
     return table(header, rows) if rows else "Nothing was trained."
 
 
@@ -147,10 +147,8 @@ def machine(results: Results) -> str:
 
 def commands(results: Results) -> str:
     """The commands that made the runs and this page."""
-    recipes = list(dict.fromkeys(run.facts["recipe"] for run in results.runs))
-    lines = [run.facts["command"] for run in results.runs]
-    keeps = [f"python benchmarks/results.py keep {name}" for name in recipes]
-    return "\n".join(["```", *dict.fromkeys(lines), *keeps, "python benchmarks/results.py write", "```"])
+    lines = [run.facts["commands"][at] for at in (0, 1) for run in results.runs]
+    return "\n".join(["```", *dict.fromkeys(lines), "python benchmarks/results.py write", "```"])
 
 
 def items(results: Results) -> str:
@@ -229,8 +227,27 @@ def lineage(results: Results) -> str:
             "",
             table(["document", "source", "licence", "origin", "tokens"], documents),
             *(f"\nNot known: {each}" for each in found["unknown"]),
+            *_nearest(found),
         ]
     )
+
+
+def _nearest(found: dict[str, Any]) -> list[str]:
+    """Return the documents that lie nearest to a right item, where there is one."""
+    item = found.get("item")
+    if not item:
+        return []
+    rows = [
+        [row["document_id"][:12], row["source"], row["license"], row["origin"], f"{row['bm25']:.1f}"] for row in item["nearest"]
+    ]
+    command = f"hephaestus trace {found['artifact']} --item {item['name']}"
+    among = f"of the {item['compared']:,} documents whose text is at hand, those nearest by the item's words (BM25):"
+    return [
+        "",
+        f"And one right answer, `{command}`: {among}",
+        "",
+        table(["document", "source", "licence", "origin", "BM25"], rows),
+    ]
 
 
 def second_clone(results: Results) -> str:

@@ -5,7 +5,7 @@
 ``scores/<benchmark>/`` a score folder (see `hephaestus_dag.evaluation.scores`) with the columns that statistics need
 ``stages/<number>/``    what the training of a stage says about itself
 ``overlap/``            which items its training documents overlap with; of a variant that was trained
-``trace.json``          what ``hephaestus trace`` answers; of a variant that was trained
+``trace.json``          what ``hephaestus trace`` answers of the score, and of a right item; of a variant that was trained
 ``items.json``          some items of BFCL with question, expected and given answer, for a person
 
 Weights stay in the store: from these folders runs of several sessions and machines are put side by side.
@@ -23,12 +23,13 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-from results_items import some_items
+from results_items import NO_CALL, some_items
 
 from hephaestus_dag.costs.measured import agreeing_artifacts
 from hephaestus_dag.evaluation.scores import Scores, read_scores
 from hephaestus_dag.manifests import read_manifest
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node
+from hephaestus_dag.provenance.item import trace_item
 from hephaestus_dag.provenance.question import open_database
 from hephaestus_dag.provenance.trace import trace
 from hephaestus_dag.recipe import Recipe
@@ -64,7 +65,7 @@ def keep(recipe: Recipe, name: str, store: Path, into: Path, machine: str = "") 
         _keep_scores(model, nodes, graph, folder)
         facts = {
             "recipe": recipe.name,
-            "command": command,
+            "commands": [command, f"python benchmarks/results.py keep {name}"],
             "variant": model.name,
             "seed": recipe.mixture.seed if model.checkpoints else None,
             "caveat": recipe.caveat,
@@ -91,10 +92,10 @@ def _keep_scores(model: ScoredModel, nodes: Mapping[str, Node], graph: ArtifactG
             read = read_scores(path)
             _slim(read, folder / "scores" / read.summary["key"])
             if read.summary["key"] == "bfcl":
-                items = next(each.path for each in graph.inputs(node) if each.key == "benchmark_items")
-                _write(folder / "items.json", some_items(read, items))
+                items = some_items(read, next(each.path for each in graph.inputs(node) if each.key == "benchmark_items"))
+                _write(folder / "items.json", items)
                 if model.checkpoints:
-                    _write(folder / "trace.json", asdict(trace(node, graph, open_database())) | {"others": []})
+                    _write(folder / "trace.json", _traced(node, graph, items))
     if model.checkpoints:
         (folder / "overlap").mkdir()
         found = nodes[model.overlap].path
@@ -102,6 +103,16 @@ def _keep_scores(model: ScoredModel, nodes: Mapping[str, Node], graph: ArtifactG
             pq.read_table(found / "overlap.parquet", columns=["item", "share", "seen"]), folder / "overlap/overlap.parquet"
         )
         shutil.copyfile(found / "overlap.json", folder / "overlap/overlap.json")
+
+
+def _traced(score: Node, graph: ArtifactGraph, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is behind a score, and which documents lie nearest to one of its right items, a call where there is one."""
+    right = sorted((item for item in items if item["right"]), key=lambda item: item["expected"] == NO_CALL)
+    found = asdict(trace(score, graph, open_database())) | {"others": []}
+    if right:
+        item = trace_item(f"bfcl/{right[0]['item_id']}", score, graph, open_database())
+        found["item"] = {"name": item.item, "nearest": item.nearest, "shown": item.shown, "compared": item.compared}
+    return found
 
 
 def _slim(scores: Scores, folder: Path) -> None:

@@ -26,6 +26,8 @@ CALLS = {
     "BFCL multi-turn": "multi-turn",
 }
 """Scores and categories of BFCL -> column."""
+ABILITIES = ("agentbench", "mmlu", "gsm8k", "humaneval")
+"""Benchmarks whose scores are told beside those of BFCL."""
 PLACE = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 
 
@@ -51,7 +53,7 @@ def write_page(results: Results, template: str) -> str:
 def short(results: Results) -> str:
     """Say which run has the highest score, what untrained models get, and what was run."""
     best, others = results.best, [run for run in results.runs if not run.stages and run is not results.best]
-    lines = [f"`{best.name}` has the highest score of all runs: {_share(best.group(HEADLINE))} of {HEADLINE} is right."]
+    lines = [f"No run has a higher score than `{best.name}`: {_share(best.group(HEADLINE))} of {HEADLINE} is right."]
     lines += [f"Of `{run.name}`, which is not trained here, it is {_share(run.group(HEADLINE))}." for run in others]
     told = ", ".join(f"`{run.name}`" for run in results.runs if run.stages)
     return " ".join([*lines, f"Trained here: {told}." if told else "Nothing was trained here."])
@@ -71,16 +73,12 @@ def calls(results: Results) -> str:
 
 def abilities(results: Results) -> str:
     """The scores of the other benchmarks."""
-    return _scores(results, {name: name for name in _groups(results, "agentbench", "mmlu", "gsm8k", "humaneval")})
+    return _scores(results, {name: name for name in results.groups(*ABILITIES)})
 
 
 def losses(results: Results) -> str:
     """Bits per byte of reference answers and of held-out documents."""
-    return _scores(results, {name: name.removeprefix("loss on ") for name in _groups(results, "benchmark_loss")})
-
-
-def _groups(results: Results, *benchmarks: str) -> list[str]:
-    return [column["group"] for column in results.report["columns"] if column["benchmark"] in benchmarks]
+    return _scores(results, {name: name.removeprefix("loss on ") for name in results.groups("benchmark_loss")})
 
 
 def _scores(results: Results, columns: Mapping[str, str]) -> str:
@@ -164,28 +162,31 @@ def seeds(results: Results) -> str:
 
 def against_best(results: Results) -> str:
     """Paired differences of all runs from the best one."""
-    return _differences(results, results.best.name)
+    return _differences(results, results.best) if results.best.stages else "The best run is the untrained model: see above."
 
 
 def against_base(results: Results) -> str:
     """Paired differences of all trained runs from the model as it was before."""
-    bases = [run.name for run in results.runs if not run.stages]
-    return _differences(results, bases[0]) if bases else "The untrained model was not scored."
+    base = next((run for run in results.runs if not run.stages), None)
+    return _differences(results, base) if base else "The untrained model was not scored."
 
 
-def _differences(results: Results, reference: str) -> str:
-    wanted = [*CALLS, *_groups(results, "agentbench", "mmlu", "gsm8k", "humaneval", "benchmark_loss")]
-    rows = [row for row in results.report["differences"] if row["reference"] == reference and row["group"] in wanted]
+def _differences(results: Results, reference: Run) -> str:
+    wanted = dict.fromkeys([*CALLS, *results.groups(*ABILITIES, "benchmark_loss")])
+    rows = [row for row in results.report["differences"] if row["reference"] == reference.name and row["group"] in wanted]
     names = list(dict.fromkeys(row["variant"] for row in rows))
-    by_pair = {(row["variant"], row["group"]): row["sentence"] for row in rows}
-    groups = [name for name in dict.fromkeys(wanted) if any((each, name) in by_pair for each in names)]
+    by_pair = {(row["variant"], row["group"]): row["sentence"].removeprefix("no difference seen ") for row in rows}
+    groups = [group for group in wanted if any((name, group) in by_pair for name in names)]
     body = [[group, *(by_pair.get((name, group), "not compared") for name in names)] for group in groups]
-    return table([f"minus `{reference}`", *(f"`{name}`" for name in names)], body) if body else "Nothing is left to compare."
+    if not body:
+        return "There is no other run to compare it with."
+    told = table([f"minus `{reference.name}`", *(f"`{name}`" for name in names)], body)
+    return f"{told}\n\nIn round brackets: no difference is seen, the interval holds zero."
 
 
 def clean(results: Results) -> str:
     """Scores without the items that training documents overlap with."""
-    wanted = {*CALLS, *_groups(results, "agentbench", "mmlu", "gsm8k", "humaneval")}
+    wanted = {*CALLS, *results.groups(*ABILITIES)}
     rows = [
         [f"`{run.name}`", group, *_clean(results, run, group, entry)]
         for run in results.runs

@@ -7,15 +7,18 @@ import matplotlib as mpl
 from results_runs import HEADLINE, Results
 
 from hephaestus_dag.evaluation.report.pictures import draw_scores
+from hephaestus_dag.evaluation.report.published import NAMES
 
 SHOWN = (HEADLINE, "BFCL AST live", "BFCL irrelevance", "BFCL relevance", "BFCL multi-turn")
-"""Of BFCL; of other benchmarks everything."""
+"""Of BFCL; of other benchmarks what stands in the tables."""
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw the pictures into a folder and return their files; without training there is no picture of stages."""
-    columns = [each for each in results.report["columns"] if each["benchmark"] != "bfcl" or each["group"] in SHOWN]
-    columns.sort(key=lambda each: each["benchmark"] != "bfcl")
+    shown = [*SHOWN, *results.groups(*(key for key in NAMES if key != "bfcl"))]
+    columns = sorted(
+        (each for each in results.report["columns"] if each["group"] in shown), key=lambda each: shown.index(each["group"])
+    )
     scores, stages = folder / "results-scores.png", folder / "results-stages.png"
     draw_scores({**results.report, "columns": columns}, scores)
     stages.unlink(missing_ok=True)

@@ -130,8 +130,8 @@ class Results:
 
     @cached_property
     def best(self) -> Run:
-        """The run with the highest `HEADLINE`; of several the first."""
-        return max(self.runs, key=lambda run: (run.group(HEADLINE) or {"score": -1})["score"])
+        """A run than which none has a higher `HEADLINE`: of several one that was trained, then the first."""
+        return max(self.runs, key=lambda run: ((run.group(HEADLINE) or {"score": -1})["score"], bool(run.stages)))
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -139,6 +139,11 @@ class Results:
         entrants = {run.name: run.entrant for run in self.runs}
         notice = self.best.facts["caveat"]
         return assemble(entrants, notice, self.best.name, self.recipe.evaluation.bootstrap_samples)
+
+    def groups(self, *benchmarks: str) -> list[str]:
+        """Return the scores of some benchmarks; of MMLU without those of its areas."""
+        found = [(column["benchmark"], column["group"]) for column in self.report["columns"]]
+        return [group for key, group in found if key in benchmarks and (key != "mmlu" or group.endswith("-shot"))]
 
     def paired(self, one: str, other: str, group: str) -> list[dict[str, Any]]:
         """Return the paired differences of a score of two variants, between runs of the same seed; see `compare`.

@@ -58,7 +58,7 @@ def test_the_page_follows_from_the_kept_folders_alone(keeper: Keeper, tmp_path: 
     first = write_page(read(tmp_path / "one"), template)
     shutil.move(tmp_path / "one", tmp_path / "two")
     assert write_page(read(tmp_path / "two"), template) == first
-    assert "`tiny, seed 1` has the highest score of all runs: 60.0 % [44.6, 73.7] of BFCL AST non-live" in first
+    assert "No run has a higher score than `tiny, seed 1`: 60.0 % [44.6, 73.7] of BFCL AST non-live" in first
     assert "`tiny` is above `base`: +50.0 ± 17.0 (seed 0); +60.0 ± 16.7 (seed 1)." in first
     assert "`tiny, seed 1` − `tiny, seed 0`: no difference seen (+10.0 ± 11.5)" in first
     assert "| `base`         | 0.0 [0.0, 8.8]      |" in first
@@ -90,9 +90,12 @@ def test_what_is_kept_is_small_and_holds_no_reply_but_those_of_the_shown_items(k
 def test_five_documents_stand_behind_the_best_score(keeper: Keeper, tmp_path: Path) -> None:
     lines = section("lineage", keeper(tmp_path)).splitlines()
     assert lines[1].startswith("$ hephaestus trace tiny/bfcl_scores@")
-    documents = lines[lines.index("the 5 documents with most tokens:") + 4 :]
-    assert len(documents) == 5
-    assert all("==1/" in line for line in documents)
+    first = lines.index("the 5 documents with most tokens:") + 4
+    assert all("==1/" in line for line in lines[first : first + 5])
+    asked = next(line for line in lines if "--item bfcl/simple_" in line)
+    right = {item["item_id"] for item in read(tmp_path).best.read("items.json") if item["right"]}
+    assert asked.partition("--item bfcl/")[2].partition("`")[0] in right
+    assert "==1/" in lines[-1]
 
 
 @pytest.mark.parametrize(
