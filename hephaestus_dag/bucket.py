@@ -24,13 +24,36 @@ PART = 8 << 20
 """Bytes of a part of a large file, up and down; more for files that would have too many parts."""
 MOST_PARTS = 9_000
 RETRIES = 8
-"""Of a request, with pauses that grow from 0.1 s to 15 s."""
+FIRST_PAUSE = timedelta(seconds=1)
+"""Before the first retry of a request; later ones are longer, about half a minute in all: a server may be restarted."""
 TIMEOUT = timedelta(minutes=2)
 """For one request, a part."""
-_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+_AZURE = "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": _AZURE,
+    "abfs": _AZURE,
+    "abfss": _AZURE,
+}
+"""Scheme of a URL -> where its credentials come from."""
+_URL = re.compile(rf"({'|'.join(_CREDENTIALS)})://[^/?#%\s]+(/(?!\.\.?(/|$))[^/?#%\s]+)*/?")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _REFUSED = re.compile(r"\b40[13] (Forbidden|Unauthorized)|PermissionDenied|Unauthenticated")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
+_REMEDIES = (
+    (
+        re.compile(r"ExpiredToken|TokenExpired|InvalidToken"),
+        "the credentials have expired: set new ones, and run again: what is finished is kept",
+    ),
+    (re.compile(r"RequestTimeTooSkewed"), "this machine's clock is wrong: set it"),
+    (re.compile(r"configured region|AuthorizationHeaderMalformed"), "set AWS_REGION to the region of the bucket"),
+    (
+        re.compile(r"QuotaExceeded|507 Insufficient"),
+        "there is no room left: make some, for instance with `hephaestus prune`, and run again: what is finished is kept",
+    ),
+)
+"""What a server may say -> what to do about it; looked at before its refusals, which some of these are."""
 _NO_CREDENTIALS = re.compile(r"169\.254\.(169|170)\.\d+|metadata\.google\.internal")
 
 
@@ -55,8 +78,18 @@ class Read:
 
 
 def is_url(location: str) -> bool:
-    """Return whether a store's location is one in object storage."""
-    return location.partition("://")[0] in _SCHEMES and "://" in location
+    """Return whether a store's location is one in object storage, and no folder.
+
+    Raises ArtifactError for a URL that no store can have.
+    """
+    if not re.match(r"\w+://", location):
+        return False
+    if not _URL.fullmatch(location):
+        raise ArtifactError(
+            f"the store {location} is neither a folder nor a place in object storage: write s3://bucket/prefix, or gs://, "
+            "az://; without spaces, ?, #, % and empty parts"
+        )
+    return True
 
 
 class Bucket:
@@ -164,9 +197,11 @@ class Bucket:
         if not server.startswith(("http://", "https://")):
             raise ArtifactError(f"AWS_ENDPOINT_URL={server!r} is no address: write https://host, or unset it")
         own: Any = {"checksum_algorithm": "SHA256"} if self.url.startswith("s3://") else {}
+        backoff: Any = {"init_backoff": FIRST_PAUSE, "max_backoff": timedelta(seconds=15), "base": 2}
+        retries: Any = {"max_retries": RETRIES, "backoff": backoff}
         with self._said("open"):
             client: Any = {"timeout": TIMEOUT, "allow_http": server.startswith("http://")}
-            return from_url(self.url, config=own, client_options=client, retry_config={"max_retries": RETRIES})
+            return from_url(self.url, config=own, client_options=client, retry_config=retries)
 
     @contextmanager
     def _said(self, what: str, passing: type[Exception] | None = None) -> Iterator[None]:
@@ -177,23 +212,26 @@ class Bucket:
             yield
         except (BaseError, FileNotFoundError, ValueError) as error:
             text = str(error).partition("\n\nDebug source")[0]
-            bucket = self.url.split("/")[2]
+            scheme, _, bucket, *_ = self.url.split("/")
+            credentials = _CREDENTIALS[scheme[:-1]]
             if _NO_BUCKET.search(text):
                 raise ArtifactError(
                     f"there is no bucket {bucket} at {_endpoint()}: create it, or name another store with HEPHAESTUS_STORE"
                 ) from None
             if passing and isinstance(error, passing):
                 raise
+            if remedy := next((remedy for said, remedy in _REMEDIES if said.search(text)), None):
+                raise ArtifactError(f"{self.url} cannot be {_DONE[what]} at {_endpoint()}: {remedy}") from None
             if _REFUSED.search(text) or _REFUSED.search(type(error).__name__):
                 code = match[1] if (match := _CODE.search(text)) else "refused"
                 raise ArtifactError(
-                    f"{_endpoint()} refuses to {what} in {self.url} ({code}): check AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY, and that they may list, read, write and delete there"
+                    f"{_endpoint()} refuses to {what} in {self.url} ({code}): check {credentials}, "
+                    "and that they may list, read, write and delete there"
                 ) from None
             if _NO_CREDENTIALS.search(text):
                 raise ArtifactError(
-                    f"no credentials for {self.url} were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and "
-                    "AWS_ENDPOINT_URL for a server other than Amazon's"
+                    f"no credentials for {self.url} were found: set {credentials}, and AWS_ENDPOINT_URL for an S3 server other "
+                    "than Amazon's"
                 ) from None
             raise ArtifactError(
                 f"{self.url} cannot be {_DONE[what]} at {_endpoint()}: {' '.join(text.split())[:400]}; check the network and "
