@@ -172,16 +172,19 @@ def against_base(results: Results) -> str:
 
 
 def _differences(results: Results, reference: Run) -> str:
-    wanted = dict.fromkeys([*CALLS, *results.groups(*ABILITIES, "benchmark_loss")])
-    rows = [row for row in results.report["differences"] if row["reference"] == reference.name and row["group"] in wanted]
-    names = list(dict.fromkeys(row["variant"] for row in rows))
+    rows = [row for row in results.report["differences"] if row["reference"] == reference.name]
     by_pair = {(row["variant"], row["group"]): row["sentence"].removeprefix("no difference seen ") for row in rows}
-    groups = [group for group in wanted if any((name, group) in by_pair for name in names)]
-    body = [[group, *(by_pair.get((name, group), "not compared") for name in names)] for group in groups]
-    if not body:
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    if not names:
         return "There is no other run to compare it with."
-    told = table([f"minus `{reference.name}`", *(f"`{name}`" for name in names)], body)
-    return f"{told}\n\nIn round brackets: no difference is seen, the interval holds zero."
+    shares = CALLS | {group: group for group in results.groups(*ABILITIES)}
+    losses = {group: f"{group.removeprefix('loss on ')}, loss" for group in results.groups("benchmark_loss")}
+    parts = []
+    for columns in (shares, losses):
+        found = {group: title for group, title in columns.items() if any((name, group) in by_pair for name in names)}
+        body = [[f"`{name}`", *(by_pair.get((name, group), "not compared") for group in found)] for name in names]
+        parts += [table([f"minus `{reference.name}`", *found.values()], body)] if found else []
+    return "\n\n".join([*parts, "In round brackets: no difference is seen, the interval holds zero."])
 
 
 def clean(results: Results) -> str:
