@@ -17,7 +17,7 @@ from hephaestus_dag.whole_folder import whole_folder
 
 DOCUMENTS_IN_MEMORY = 50_000_000
 """Documents that a step holds in memory at most: 15 GB for copies and near-duplicates, 8 GB for a token store."""
-GROUP_ROWS = 1_000_000
+GROUP_ROWS = 500_000
 """Documents of one sender, and on average of one part: 1 GB of a worker's memory with 25 bands each."""
 
 

@@ -17,15 +17,18 @@ import pyarrow.parquet as pq
 
 from hephaestus_dag.curation.components import EDGE, Sent, components, least
 from hephaestus_dag.curation.config import NearDuplicateConfig
-from hephaestus_dag.curation.ids import first_half, look_up, packed
-from hephaestus_dag.curation.near_duplicates import NearDuplicates, find_near_duplicates, signatures
+from hephaestus_dag.curation.ids import first_half, look_up, packed, unpacked
+from hephaestus_dag.curation.near_duplicates import CLUSTER_SCHEMA, NearDuplicates, find_near_duplicates, signatures
 from hephaestus_dag.map_over import MapOver
 from hephaestus_dag.shuffle import Exchange, exchange, in_groups, parts_for
 from hephaestus_dag.whole_folder import whole_folder
 
 TEXT_BYTES = 400_000_000
 """Documents whose texts a worker deals to bundles at a time; it holds them twice."""
+ROW_GROUP = 1_048_576
+"""Rows of a batch of clusters, as many as of a row group in Parquet: other batches would make other bytes of the same rows."""
 COUNTS = b"candidates", b"compared"
+MEMBER = np.dtype([("cluster", "S16"), ("document_id", "S16"), ("jaccard", "f8")])
 
 
 def find_in_bundles(
@@ -50,13 +53,32 @@ def find_in_bundles(
     deal = _Deal(answers, parts_for(found.documents), work / "texts")
     for _ in map_over(deal, [group for group in groups if not deal.dealt(group[0]).exists()]):
         pass
-    settle = _Settle(deal, len(before), len(groups), config, work / "clusters")
-    tables = [pq.read_table(path / "clusters.parquet") for path in map_over(settle, range(deal.bundles))]
-    counts = [[int((table.schema.metadata or {})[name]) for name in COUNTS] for table in tables]
-    clusters = pa.concat_tables(table.replace_schema_metadata() for table in tables).sort_by("cluster").combine_chunks()
-    num_documents = sum(pq.read_metadata(file).num_rows for file in signature_files)
+    settle = _Settle(deal, len(before), len(groups), config, work / "settled")
+    settled = list(map_over(settle, range(deal.bundles)))
+    counts = [[int((pq.read_schema(path).metadata)[name]) for name in COUNTS] for path in settled]
     candidates, compared = (sum(each) for each in zip(*counts, strict=True))
-    return NearDuplicates(clusters, num_documents, candidates, compared)
+    num_documents = sum(pq.read_metadata(file).num_rows for file in signature_files)
+    return NearDuplicates(_in_order(settled, work, map_over), num_documents, candidates, compared)
+
+
+def _in_order(settled: Sequence[Path], work: Path, map_over: MapOver) -> pa.Table:
+    """Sort the clusters of all bundles into a file, and return the table that it maps."""
+    sent = exchange(_Members(len(settled)), settled, work / "members", len(settled), map_over)
+    waiting = np.empty(0, MEMBER)
+    with pa.ipc.new_file(str(work / "clusters.arrow"), CLUSTER_SCHEMA) as writer:
+        for rows in map_over(_Sort(sent), range(sent.parts)):
+            waiting = np.concatenate([waiting, rows])
+            while len(waiting) >= ROW_GROUP:
+                writer.write_batch(_batch(waiting[:ROW_GROUP]))
+                waiting = waiting[ROW_GROUP:]
+        if len(waiting):
+            writer.write_batch(_batch(waiting))
+    return pa.ipc.open_file(pa.memory_map(str(work / "clusters.arrow"))).read_all()
+
+
+def _batch(rows: np.ndarray) -> pa.RecordBatch:
+    columns = [unpacked(rows["cluster"]), unpacked(rows["document_id"]), rows["jaccard"]]
+    return pa.record_batch(columns, schema=CLUSTER_SCHEMA)
 
 
 def _num_bytes(file: Path) -> int:
@@ -132,7 +154,7 @@ class _Deal:
 
 @dataclass(frozen=True)
 class _Settle:
-    """Finds the near-duplicates of a bundle, and returns the folder of its clusters."""
+    """Finds the near-duplicates of a bundle, and returns the file of its clusters."""
 
     dealt: _Deal
     num_known: int
@@ -143,16 +165,17 @@ class _Settle:
 
     def __call__(self, bundle: int) -> Path:
         folder = self.folder / f"{bundle:06d}"
+        file = folder / "clusters.parquet"
         if folder.exists():
-            return folder
+            return file
         read = partial(self._batches, range(self.num_groups), bundle)
         known = (i for batch in self._batches(range(self.num_known), bundle) for i in batch.column("id").to_pylist())
         with whole_folder(folder) as staging:
             signed = (signatures(batch, self.config) for batch in read())
             found = find_near_duplicates(signed, read, self.config, staging, known)
             counts = dict(zip(COUNTS, (str(found.num_candidates), str(found.num_compared)), strict=True))
-            pq.write_table(found.clusters.replace_schema_metadata(counts), staging / "clusters.parquet", compression="zstd")
-        return folder
+            pq.write_table(found.clusters.replace_schema_metadata(counts), staging / file.name, compression="zstd")
+        return file
 
     def _batches(self, groups: Sequence[int], bundle: int) -> Iterator[pa.RecordBatch]:
         for number in groups:
@@ -160,3 +183,28 @@ class _Settle:
                 batch = pa.ipc.open_file(source).get_batch(bundle)
                 if batch.num_rows:
                     yield batch
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Sends the members of a bundle's clusters where their cluster lies, so that parts are in order."""
+
+    parts: int
+
+    def __call__(self, file: Path) -> Sent:
+        table = pq.read_table(file)
+        rows = np.empty(len(table), MEMBER)
+        rows["cluster"], rows["document_id"] = packed(table["cluster"]), packed(table["document_id"])
+        rows["jaccard"] = table["jaccard"].to_numpy()
+        return rows, (first_half(rows["cluster"]).byteswap() >> np.uint64(32)) * np.uint64(self.parts) >> np.uint64(32)
+
+
+@dataclass(frozen=True)
+class _Sort:
+    """Sorts the members of one part by cluster; those of one cluster are in order already."""
+
+    sent: Exchange
+
+    def __call__(self, number: int) -> np.ndarray:
+        rows = self.sent.received(number)
+        return rows[np.argsort(rows["cluster"], kind="stable")]

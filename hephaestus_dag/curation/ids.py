@@ -9,6 +9,12 @@ def packed(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(ids.to_pylist())), "S16")
 
 
+def unpacked(ids: np.ndarray) -> list[str]:
+    """Return packed ids in hexadecimal digits."""
+    digits = ids.tobytes().hex()
+    return [digits[at : at + 32] for at in range(0, len(digits), 32)]
+
+
 def first_half(ids: np.ndarray) -> np.ndarray:
     """Return the first 8 bytes of packed ids, uint64: evenly distributed, as they are of a hash."""
     return np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)[:, 0]

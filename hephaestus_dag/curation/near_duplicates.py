@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hephaestus_dag.curation.config import NearDuplicateConfig
-from hephaestus_dag.curation.ids import look_up, packed
+from hephaestus_dag.curation.ids import look_up, packed, unpacked
 from hephaestus_dag.curation.removed import Verdict, part
 from hephaestus_dag.curation.shingles import ShingleFile, Shingles, chunks, jaccard
 
@@ -128,8 +128,8 @@ def find_near_duplicates(
     removed = np.flatnonzero(representatives >= 0)
     kept = np.unique(representatives[removed])
     columns = [
-        pa.array(_hex(ids[np.concatenate([kept, representatives[removed]])]), pa.string()),
-        pa.array(_hex(ids[np.concatenate([kept, removed])]), pa.string()),
+        pa.array(unpacked(ids[np.concatenate([kept, representatives[removed]])]), pa.string()),
+        pa.array(unpacked(ids[np.concatenate([kept, removed])]), pa.string()),
         pa.array(np.concatenate([np.ones(len(kept)), similarities[removed]]), pa.float64()),
         pa.array(np.repeat([0, 1], [len(kept), len(removed)])),
     ]
@@ -189,7 +189,9 @@ def _put_shingles(shingles: ShingleFile, ids: np.ndarray, batches: Iterable[pa.R
             for hashes in Shingles.of(chunk, n_gram).sets():
                 shingles.put(next(rows), hashes)
     if missing := np.flatnonzero(shingles.sizes == 0).tolist():
-        raise ValueError(f"{len(missing)} documents with signatures were not read again, such as {_hex(ids[missing[:1]])[0]}")
+        raise ValueError(
+            f"{len(missing)} documents with signatures were not read again, such as {unpacked(ids[missing[:1]])[0]}"
+        )
 
 
 def _representatives(
@@ -243,8 +245,3 @@ def _content(values: pa.Array) -> memoryview:
     width = values.type.bit_width // 8
     buffer = values.buffers()[1]
     return memoryview(buffer)[values.offset * width : (values.offset + len(values)) * width] if buffer else memoryview(b"")
-
-
-def _hex(ids: np.ndarray) -> list[str]:
-    digits = ids.tobytes().hex()
-    return [digits[at : at + 32] for at in range(0, len(digits), 32)]

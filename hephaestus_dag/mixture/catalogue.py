@@ -91,8 +91,8 @@ def catalogue(folders: Sequence[Path], seed: int, work: Path, map_over: Callable
         kinds = sorted(set().union(*map(_kinds, files)))
         return Catalogue(_sorted(_List(seed, kinds).entries(shards)), files, kinds)
     kinds = sorted(set().union(*map_over(_kinds, files)))
-    parts = parts_for(total)
-    sent = exchange(_List(seed, kinds, parts), in_groups(shards, counts), work / "listed", parts, map_over)
+    parts, of = parts_for(total), hashlib.blake2b(repr((seed, files, counts)).encode(), digest_size=8).hexdigest()
+    sent = exchange(_List(seed, kinds, parts), in_groups(shards, counts), work / f"listed-{of}", parts, map_over)
     # In a file, so that the system can put it aside; in a new one, because the places of tokens are noted in it.
     rows = np.lib.format.open_memmap(work / "rows.npy", "w+", ROW, (total,)).view(np.ndarray)
     first = 0
