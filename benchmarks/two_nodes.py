@@ -1,6 +1,6 @@
 """Train on two machines, and on one with two processes: the same weights. Then lose the second machine in several ways.
 
-    sudo .venv/bin/python benchmarks/two_nodes.py                        # all cases, about four minutes on two cores
+    sudo .venv/bin/python benchmarks/two_nodes.py                        # all cases, about six minutes on two cores
     sudo .venv/bin/python benchmarks/two_nodes.py same killed --steps 6
 
 The machines are two network namespaces of this one, joined by a link and reached by ssh, each with a process. The model has
@@ -8,16 +8,20 @@ The machines are two network namespaces of this one, joined by a link and reache
 
 same     one machine with two processes, two machines with one each: the weights must be the same, bit for bit.
 killed   every process of the second machine gets SIGKILL, its sshd included: seconds until the launcher says so.
-cut      the link goes down, so that nothing dies and nothing arrives: the same, and what is left there ends once it is up.
+cut      the link goes down, so that nothing dies and nothing arrives: the same, and what is left there ends by itself.
 frozen   the process that trains on the second machine is stopped (SIGSTOP): the launcher must name it and end nothing.
+alone    the launching process gets SIGKILL, in the middle, and in another job between its start of the first machine's
+         processes and of the second's: the next one must follow the same job, and nothing may start twice.
 
 After each case the job goes on from its checkpoint, and must come to the weights of `same`. Linux, as root.
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -27,14 +31,16 @@ from pathlib import Path
 from typing import Any
 
 from network import TwoMachines, missing
-from tiny_job import LENGTH, TinyJobs, newest_step, process_of, weights
+from tiny_job import LENGTH, TinyJobs, newest_step, process_of, steps_of, until, weights
 
 from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig, ModelShape
-from hephaestus_dag.training.hosts import REMOTE_SHELL, run_on_hosts
+from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import run_local
-from hephaestus_dag.training.launch_plan import plan_launch
+from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
+from hephaestus_dag.training.metrics import read_metrics
+from hephaestus_dag.training.ssh_jobs import REMOTE_SHELL, SshHosts
 
 LIMIT = 30.0
 """Seconds in which a lost machine must be reported."""
@@ -70,8 +76,27 @@ class Bench:
 
     def on_two(self, job: TrainingJob, on_metrics: Callable[[dict[str, Any]], None], warn: Callable[[str], None]) -> None:
         """Run a job on both machines, without a restart."""
+        plan = self.plan(job)
+        run_detached(plan, SshHosts.of(plan, self.remote_shell), on_metrics, warn)
+
+    def plan(self, job: TrainingJob) -> LaunchPlan:
         where = LauncherConfig(num_processes=2, threads=1, hosts=self.machines.hosts, restarts=0)  # pyright: ignore[reportCallIssue]
-        run_on_hosts(plan_launch(job, where), on_metrics, warn, remote_shell=self.remote_shell)
+        return plan_launch(job, where)
+
+    def launcher(self, job: TrainingJob, before: str = "") -> subprocess.Popen[bytes]:
+        """Run a job on both machines from a process of its own, which does something ``before``."""
+        plan = self.plan(job)
+        code = f"""
+import os, signal
+from pathlib import Path, PosixPath
+from hephaestus_dag.training.detached import run_detached
+from hephaestus_dag.training.launch_plan import LaunchPlan
+from hephaestus_dag.training.ssh_jobs import SshHosts
+{before}
+plan = {plan!r}
+run_detached(plan, SshHosts.of(plan, {self.remote_shell!r}), lambda metrics: None, print)
+"""
+        return subprocess.Popen([sys.executable, "-c", code])
 
     def finish(self, case: str, job: TrainingJob) -> None:
         """Run a job to its end on both machines, and compare it with the one that nothing happened to."""
@@ -128,7 +153,7 @@ def cut(bench: Bench) -> None:
     while training_on(machines) and time.monotonic() - began < 60:
         time.sleep(0.1)
     seconds = time.monotonic() - began
-    bench.row("cut: left on the lost machine", f"{left} processes; gone {seconds:.1f} s after the link was up", seconds < 60)
+    bench.row("cut: left on the lost machine", f"{left} processes when it was told, 0 after {seconds:.1f} s more", seconds < 60)
     bench.finish("cut", job)
 
 
@@ -160,9 +185,60 @@ def frozen(bench: Bench) -> None:
     bench.row("frozen: went on", f"weights {'bit-identical' if equal else 'DIFFER'}", equal)
 
 
+KILL_BETWEEN = """
+connect = SshHosts._connect
+def once(*given):
+    connect(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+SshHosts._connect = once
+"""
+
+
+def alone(bench: Bench) -> None:
+    """Kill the launching process, in the middle of the training, and between two of the machines that it starts."""
+    middle, early = bench.job("alone"), bench.job("alone early")
+    with bench.launcher(middle) as launcher:
+        until(launcher, lambda: middle.metrics.exists() and steps_of(middle)[bench.every :])
+        launcher.kill()
+    workers, step = {process_of(middle, rank) for rank in "01"}, steps_of(middle)[-1]
+    limit = time.monotonic() + 60
+    while steps_of(middle)[-1] == step and time.monotonic() < limit:
+        time.sleep(0.05)
+    went_on = steps_of(middle)[-1] > step
+    bench.row("alone: killed", f"at step {step}; training {'goes on' if went_on else 'STOPS'} without a launcher", went_on)
+    follow(bench, "alone", middle, workers)
+    with bench.launcher(early, KILL_BETWEEN) as launcher:
+        launcher.wait()
+    follow(bench, "alone early", early, set())
+
+
+def follow(bench: Bench, case: str, job: TrainingJob, workers: set[int]) -> None:
+    """Launch a job again whose launcher was killed: it must be the same job, if given with the same processes."""
+    name = json.loads(bench.plan(job).launched.read_text())["name"]
+    told: list[str] = []
+    seen: list[dict[str, Any]] = []
+    found: set[int] = set()
+
+    def look(metrics: dict[str, Any]) -> None:
+        seen.append(metrics)
+        if workers and not found:
+            found.update(process_of(job, rank) for rank in "01")
+
+    bench.on_two(job, look, told.append)
+    jobs = [path.name for path in (job.work / "hosts").iterdir()]
+    followed = len(told) == 1 and "is followed again" in told[0] and jobs == [name]
+    whole = seen == read_metrics(job.metrics) and steps_of(job) == list(range(1, bench.jobs.steps + 1))
+    bench.row(f"{case}: next launcher", "follows the same job" if followed else f"DOES NOT FOLLOW: {told}", followed)
+    if workers:
+        bench.row(f"{case}: processes", "the same" if found == workers else "OTHERS", found == workers)
+    bench.row(f"{case}: metrics", "each step once" if whole else "NOT WHOLE", whole)
+    equal = weights(job) == bench.reference
+    bench.row(f"{case}: ended", f"weights {'bit-identical' if equal else 'DIFFER'}", equal)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cases: dict[str, Callable[[Bench], None]] = {"same": same, "killed": killed, "cut": cut, "frozen": frozen}
+    cases: dict[str, Callable[[Bench], None]] = {"same": same, "killed": killed, "cut": cut, "frozen": frozen, "alone": alone}
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(cases)}, after `same`; all when none is named")
     parser.add_argument("--steps", type=int, default=20, help="steps of the job; a checkpoint after each quarter")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 """Where training jobs run: a launcher takes a plan and follows it to its end.
 
-Slurm, Ray and Kubernetes keep a job when this process is killed; the next run of the same artifact goes on with it.
+When this process is killed, what it started itself ends with it; jobs on hosts, Slurm, Ray and Kubernetes go on, and the next
+run of the same artifact follows them.
 """
 
 from abc import ABC, abstractmethod
@@ -13,12 +14,12 @@ from hephaestus_dag.training.attempts import OnMetrics, Say
 from hephaestus_dag.training.cluster_config import KubernetesConfig, RayJobConfig, SlurmConfig
 from hephaestus_dag.training.config import LauncherConfig
 from hephaestus_dag.training.detached import run_detached
-from hephaestus_dag.training.hosts import REMOTE_SHELL, run_on_hosts
 from hephaestus_dag.training.kubernetes_jobs import Kubernetes
 from hephaestus_dag.training.launch import run_local
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.ray_jobs import Ray
 from hephaestus_dag.training.slurm_jobs import Slurm
+from hephaestus_dag.training.ssh_jobs import REMOTE_SHELL, SshHosts
 
 
 class Launcher(dg.ConfigurableResource, ABC):
@@ -50,7 +51,7 @@ class TorchrunLauncher(Launcher):
 
     def run(self, plan: LaunchPlan, on_metrics: OnMetrics, warn: Say) -> None:
         """See `Launcher.run`."""
-        run_on_hosts(plan, on_metrics, warn, remote_shell=self.remote_shell)
+        run_detached(plan, SshHosts.of(plan, self.remote_shell), on_metrics, warn)
 
 
 class SlurmLauncher(Launcher):

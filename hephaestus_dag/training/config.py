@@ -8,8 +8,8 @@ from hephaestus_dag.config import Config
 from hephaestus_dag.training.cluster_config import KubernetesConfig, RayJobConfig, SlurmConfig
 
 Kind = Literal["local", "hosts", "slurm", "ray", "kubernetes"]
-DETACHED: tuple[Kind, ...] = ("slurm", "ray", "kubernetes")
-"""Kinds whose jobs live outside the process that starts them."""
+SCHEDULED: tuple[Kind, ...] = ("slurm", "ray", "kubernetes")
+"""Kinds whose scheduler reserves what a job runs on, and so has to be told how much."""
 Schedule = Literal["wsd", "cosine", "constant"]
 
 
@@ -183,8 +183,8 @@ class LauncherConfig(Placement):
 
     kind: Kind | None = Field(
         None,
-        description="What starts the processes: this process (local), ssh (hosts), or a job of Slurm, Ray or Kubernetes, "
-        "which outlives this process and is found again; null: hosts where hosts are named, otherwise local",
+        description="What starts the processes: this process (local), ssh (hosts), or a job of Slurm, Ray or Kubernetes; "
+        "all but local outlive this process and are found again; null: hosts where hosts are named, otherwise local",
     )
     slurm: SlurmConfig = Field(SlurmConfig(), description="Settings of kind slurm")
     ray: RayJobConfig = Field(RayJobConfig(), description="Settings of kind ray")
@@ -199,7 +199,7 @@ class LauncherConfig(Placement):
             raise ValueError("kind hosts needs hosts: the names of the machines, as ssh knows them")
         if self.nodes > 1 and kind in ("local", "hosts"):
             raise ValueError(f"nodes {self.nodes}: on several machines, name hosts, or set kind to slurm, ray or kubernetes")
-        if kind in DETACHED and not self.threads:
+        if kind in SCHEDULED and not self.threads:
             raise ValueError(f"threads 0: kind {kind} reserves CPUs on machines that are not this one; say how many threads")
         if kind == "kubernetes" and not self.kubernetes:
             raise ValueError("kind kubernetes needs the section kubernetes, with image and claim at least")

@@ -157,7 +157,7 @@ class _Run:
         raise_if_lasting(self.plan, left)
         if state.phase != "failed":
             raise TrainingFailedError(f"{self._named(job)} {state.words}, not by this run; started again, it resumes")
-        cause = rank_death(log) or (f"rank {left[0].rank} died of {left[0].reason}" if left else "")
+        cause = state.lost or rank_death(log) or (f"rank {left[0].rank} died of {left[0].reason}" if left else "")
         silent = f"and left no word here; {SHARED}" if unseen and not log.strip() else ""
         end = f"job {job.id} of {self.scheduler.name} {state.words}"
         return ", ".join(filter(None, (cause, end, silent))), log

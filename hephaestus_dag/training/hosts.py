@@ -1,82 +1,233 @@
-"""A training job on several machines: one torchrun agent on each, reached by ssh, all seeing the same folders.
+"""The program that runs one machine's share of a training job that machines reached by ssh have among them.
 
-This module is also the program that holds an agent on its machine: ``python -m hephaestus_dag.training.hosts PEER ARGUMENTS``
-runs torchrun until it ends, or until its own standard input closes, because the launcher or the connection is gone.
+``python -m hephaestus_dag.training.hosts watch FOLDER NUMBER`` starts ``... hold FOLDER NUMBER``, unless that was started
+before, and watches it. What holds the processes outlives what watches it, and so the connection and the launcher. They know
+of each other through the job's folder, which all machines see:
+
+``job.json``  what has to run, a `Task`; without this file, what still runs ends
+``N.json``    what became of node N; only one process can create it, and so the node's share is started once
+``N.log``     what the node's processes have printed
+``stop``      as soon as this file is there, all nodes end what they run
 """
 
-import hashlib
-import logging
+import json
 import os
 import select
-import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
 
 from hephaestus_dag.training import orphans
-from hephaestus_dag.training.attempts import OnMetrics, Say
-from hephaestus_dag.training.launch import Member, run_members
-from hephaestus_dag.training.launch_plan import LaunchPlan
-from hephaestus_dag.training.processes import end_group, rank_death
+from hephaestus_dag.training.processes import end_group
 
-logger = logging.getLogger(__name__)
-
-REMOTE_SHELL = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=4")
-"""A lost connection is noticed after three unanswered questions, 12 to 16 seconds."""
-LOST = 255
-"""The exit status of ssh when it cannot connect, or the connection breaks."""
+PROGRAM = "hephaestus_dag.training.hosts"
+STOPPED = 130
+"""The exit status of a node that ended because it was told to."""
+PATIENCE = 600.0
+"""Seconds that a node waits for the others to begin."""
+EVERY = 0.2
+"""Seconds between two looks at the job's folder."""
 
 
-def run_on_hosts(
-    plan: LaunchPlan,
-    on_metrics: OnMetrics,
-    warn: Say = logger.warning,
-    stop: Callable[[], bool] = lambda: False,
-    remote_shell: Sequence[str] = REMOTE_SHELL,
-) -> None:
-    """Run a plan on its hosts, as `launch.run_members` says. The end of one agent with an error ends all of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the machines run together."""
 
-    The first host is this machine when its name is localhost or this machine's; ``remote_shell``, a host and a command line
-    start a process on another one. The hosts see the same folders, this Python and this library under the same paths.
+    hosts: Sequence[str]
+    """The machines as the recipe names them, in the order of their nodes."""
+    addresses: Sequence[str]
+    """The machines as they know each other."""
+    python: str
+    torchrun: Sequence[str]
+    """What Python runs on each machine."""
+    env: Mapping[str, str]
+    """Variables on top of the machine's own."""
+    work: str
+    """The folder that the processes start in."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the task of a job's folder; None where there is none (any more)."""
+        try:
+            return cls(**json.loads((folder / "job.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Put it into a job's folder, whole."""
+        _write(folder / "job.json", asdict(self))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine's share of a job."""
+
+    folder: Path
+    number: int
+
+    @property
+    def log(self) -> Path:
+        """What its processes have printed."""
+        return self.folder / f"{self.number}.log"
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was started, or given up."""
+        return self._record is not None
+
+    @property
+    def end(self) -> dict[str, Any] | None:
+        """How it ended: torchrun's exit status as ``code``, or what is to say of its loss as ``lost``; None when it has not."""
+        return self._record or None
+
+    def claim(self) -> bool:
+        """Begin it; return whether nobody else had."""
+        try:
+            with (self.folder / f"{self.number}.json").open("x"):
+                return True
+        except OSError:  # Someone has, or the folder is gone.
+            return False
+
+    def ended(self, **how: Any) -> None:
+        """Write down how it ended, unless that is known, and unless that was well, have the others end too."""
+        if self.end:  # It was given up as lost, and came back.
+            return
+        with suppress(FileNotFoundError):  # Where another job has taken the folder's place.
+            if how.get("code") != 0:
+                stop(self.folder)
+            _write(self.folder / f"{self.number}.json", how)
+
+    @property
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.folder / f"{self.number}.json").read_text() or "{}")
+        except FileNotFoundError:
+            return None
+
+
+def stop(folder: Path) -> None:
+    """Have all nodes of a job end what they run. Raises FileNotFoundError when its folder is gone."""
+    (folder / "stop").touch()
+
+
+def _stopped(folder: Path) -> bool:
+    return (folder / "stop").exists() or not (folder / "job.json").exists()
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    staged = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with staged.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def watch(node: Node) -> int:
+    """Start what holds a node, unless that was done before, and return 0 once it has ended, or standard input closes.
+
+    Returns 1 when it could not be started. When what holds the node is no longer there, the node is lost, and so it is
+    written down.
     """
-    run_members(plan, lambda attempt: _agents(plan, attempt, remote_shell), on_metrics, warn, stop, _death)
+    holder = [PROGRAM, "hold", str(node.folder), str(node.number)]
+    child = None
+    if not node.begun and Task.read(node.folder):
+        with node.log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", *holder], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        while not node.begun and child.poll() is None:
+            time.sleep(0.02)
+        if not node.begun:
+            print(f"see the end of {node.log}", file=sys.stderr)
+            return 1
+    found = None
+    while not node.end and (node.folder / "job.json").exists():
+        if child:
+            child.poll()
+        if not (found and _runs(found, holder)) and not (found := _running(holder)) and not node.end:
+            node.ended(lost="is lost: what held its processes was killed, or the machine was restarted")
+        readable, _, _ = select.select([sys.stdin], [], [], EVERY)
+        if readable and not os.read(sys.stdin.fileno(), 4096):
+            break
+    return 0
 
 
-def _agents(plan: LaunchPlan, attempt: int, remote_shell: Sequence[str]) -> list[Member]:
-    names = [host.rpartition("@")[2] for host in plan.hosts]
-    first_is_here = names[0] in ("localhost", socket.gethostname())
-    if first_is_here:  # The others may know it by no name, and its own name often means the loopback.
-        names[0] = address_towards(names[-1]) or socket.gethostname()
-    identity = hashlib.sha256(str(plan.work.absolute()).encode()).hexdigest()[:16]
-    torchrun = (
-        "--nnodes", str(plan.num_nodes), "--nproc-per-node", str(plan.num_processes // plan.num_nodes),
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{names[0]}:{plan.rendezvous_port}", "--rdzv-id", f"{identity}-{attempt}",
-        "--max-restarts", "0", "--no-python", *plan.argv,
-    )  # fmt: skip
-    settings = [f"{name}={value}" for name, value in plan.env.items()]
+def _running(holder: list[str]) -> int | None:
+    """Return a process of this machine that holds the node."""
+    import psutil
 
-    def line(number: int) -> str:
-        peer = names[0] if number else names[-1]
-        program = (plan.argv[0], "-m", "hephaestus_dag.training.hosts", peer, "--rdzv-conf", f"is_host={int(number == 0)}")
-        return f"cd {shlex.quote(str(plan.work.absolute()))} && exec {shlex.join(['env', *settings, *program, *torchrun])}"
-
-    return [
-        Member(
-            name=f"host {host}" if plan.hosts.count(host) == 1 else f"agent {number} on {host}",
-            argv=("sh", "-c", line(0)) if number == 0 and first_is_here else (*remote_shell, host, line(number)),
-            tethered=True,
-        )
-        for number, host in enumerate(plan.hosts)
-    ]
+    return next((pid for pid in psutil.pids() if _runs(pid, holder)), None)
 
 
-def _death(codes: Mapping[str, int | None], log: str) -> str | None:
-    """Return which host was lost or, as torchrun's report of a failure says, which rank died of which signal."""
-    if lost := next((name for name, code in codes.items() if code == LOST), None):
-        return f"{lost} cannot be reached, or is lost (exit status {LOST})"
-    return rank_death(log)
+def _runs(pid: int, holder: list[str]) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).cmdline()[-len(holder) :] == holder
+    except psutil.Error:  # It has ended, or is somebody else's.
+        return False
+
+
+def hold(node: Node) -> None:
+    """Run a node's torchrun until it ends or is told to, and write down how it ended, unless another process holds the node."""
+    task = Task.read(node.folder)
+    if not task or not node.claim():
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = 1
+    try:
+        code = _run(node, task)
+    except KeyboardInterrupt:
+        code = STOPPED
+    finally:
+        node.ended(code=code)
+
+
+def _run(node: Node, task: Task) -> int:
+    """Run torchrun once all nodes have begun; return its exit status.
+
+    Left alone, torchrun and gloo would use the address that this machine's own name stands for, often the loopback's; they
+    and NCCL are told to use the network that leads to another machine, unless the variables below are set already.
+    """
+    limit = time.monotonic() + PATIENCE
+    while not all(Node(node.folder, number).begun for number in range(len(task.hosts))):
+        if _stopped(node.folder) or time.monotonic() > limit:
+            return STOPPED
+        time.sleep(EVERY)
+    peer = task.addresses[0 if node.number else -1]
+    module, rest = task.torchrun[:2], task.torchrun[2:]
+    command, env = [task.python, *module, "--rdzv-conf", f"is_host={int(node.number == 0)}"], {**os.environ, **task.env}
+    if address := address_towards(peer):
+        command += ["--local-addr", address]
+        if interface := _interface_of(address):
+            env = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface, **env}
+    else:
+        print(f"{socket.gethostname()} does not know the name {peer}: write the hosts' addresses", file=sys.stderr, flush=True)
+    parent = os.getpid()
+    process = subprocess.Popen(
+        [*command, *rest],
+        cwd=task.work,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: orphans.die_with_parent(parent),
+    )
+    try:
+        while (code := process.poll()) is None:
+            if _stopped(node.folder):
+                return STOPPED
+            time.sleep(EVERY)
+        return code
+    finally:
+        end_group(process)
 
 
 def address_towards(host: str) -> str | None:
@@ -97,39 +248,14 @@ def _interface_of(address: str) -> str | None:
     return next((name for name, addresses in found if address in (each.address for each in addresses)), None)
 
 
-def hold(peer: str, arguments: Sequence[str]) -> int:
-    """Run torchrun until it ends, and return its exit status; end it and its group when standard input closes.
-
-    Left alone, torchrun and gloo would use the address that this machine's own name stands for, often the loopback's; they
-    and NCCL are told to use the network that leads to ``peer``, unless the variables below are set already.
-    """
-    command, env = [sys.executable, "-m", "torch.distributed.run"], dict(os.environ)
-    if address := address_towards(peer):
-        command += ["--local-addr", address]
-        if interface := _interface_of(address):
-            env = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface, **env}
-    else:
-        print(f"{socket.gethostname()} does not know the name {peer}: write the hosts' addresses", file=sys.stderr, flush=True)
-    return _tethered([*command, *arguments], env)
-
-
-def _tethered(command: Sequence[str], env: Mapping[str, str]) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    parent = os.getpid()
-    process = subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=lambda: orphans.die_with_parent(parent)
-    )
-    try:
-        while (code := process.poll()) is None:
-            readable, _, _ = select.select([sys.stdin], [], [], 0.1)
-            if readable and not os.read(sys.stdin.fileno(), 4096):
-                return 130
-        return code
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        end_group(process)
+def main(do: str, folder: str, number: str) -> int:
+    """Watch a node of a job, or hold it."""
+    node = Node(Path(folder), int(number))
+    if do == "watch":
+        return watch(node)
+    hold(node)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(hold(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(*sys.argv[1:]))

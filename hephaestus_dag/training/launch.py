@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from hephaestus_dag.training import failures, orphans, pulse
 from hephaestus_dag.training.attempts import (
@@ -29,78 +28,40 @@ LAST_WORDS = 2.0
 """Seconds that the other processes get to fail by themselves, and to say of what, once one has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One process that a launcher starts on this machine."""
-
-    name: str
-    """For messages: ``rank 1``."""
-    argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variables on top of the plan's."""
-    tethered: bool = False
-    """Whether it ends what it started elsewhere when its standard input closes."""
-
-
 def run_local(
     plan: LaunchPlan, on_metrics: OnMetrics, warn: Say = logger.warning, stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Run a plan's processes on this machine, as :func:`run_members` says; several meet at a free port of the loopback.
+    """Run a plan's processes on this machine to their end, calling ``on_metrics`` with each new line of the metrics.
 
-    Raises ValueError when the plan names other machines.
+    Where the plan is of several jobs, a line says as ``job`` whose it is, counted from 0. Several processes meet at a free
+    port of the loopback. When one dies, the others are ended and all are started again, up to ``plan.restarts`` times, each
+    announced through ``warn``. So is a process that falls silent, as `pulse` says. ``stop`` is asked several times a second.
+    Whatever exception passes through here (an interrupt, one of ``on_metrics``), the processes and their groups are ended
+    first; and when this process is killed, the kernel kills its children.
+
+    Raises TrainingFailedError for a failure that another attempt would meet again, or when no restart is left;
+    TrainingStoppedError after ``stop``; ValueError when the plan names other machines.
     """
     if plan.hosts:
         raise ValueError("hosts: the torchrun launcher is for several machines; leave hosts empty to stay on this one")
-
-    def members(_: int) -> list[Member]:
-        if plan.num_processes == 1:  # Said in so many words: this process may itself be one of several.
-            alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
-            return [Member(name="the process", argv=plan.argv, env=alone)]
-        shared = {"WORLD_SIZE": str(plan.num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        return [
-            Member(name=f"rank {rank}", argv=plan.argv, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-            for rank in range(plan.num_processes)
-        ]
-
-    run_members(plan, members, on_metrics, warn, stop)
-
-
-def run_members(
-    plan: LaunchPlan,
-    members: Callable[[int], Sequence[Member]],
-    on_metrics: OnMetrics,
-    warn: Say,
-    stop: Callable[[], bool],
-    cause: Callable[[Mapping[str, int | None], str], str | None] = lambda codes, log: None,
-) -> None:
-    """Run the processes of a plan to their end, calling ``on_metrics`` with each new line of the metrics.
-
-    Where the plan is of several jobs, a line says as ``job`` whose it is, counted from 0.
-    ``members`` gives the processes of an attempt, counted from 0. When one dies, the others are ended and all are started
-    again, up to ``plan.restarts`` times, each announced through ``warn``. So is a process that falls silent, as `pulse`
-    says. ``stop`` is asked several times a second.
-    Whatever exception passes through here (an interrupt, one of ``on_metrics``), the processes and their groups are ended
-    first; and when this process is killed, the kernel kills its children. ``cause`` finds in the exit statuses by name,
-    and in the attempt's log, what no single process tells.
-
-    Raises TrainingFailedError for a failure that another attempt would meet again, or when no restart is left;
-    TrainingStoppedError after ``stop``.
-    """
     plan.work.mkdir(parents=True, exist_ok=True)
     if plan.launched.exists():
         raise TrainingFailedError(f"{plan.title}: {given_elsewhere(plan)}")
     plan.log.write_bytes(b"")
     look = looking(plan, [MetricsFollower(path) for path in plan.metrics], on_metrics, stop)
-    run_attempts(plan, lambda attempt: _attempt(plan, members(attempt), look, cause, warn), warn)
+    run_attempts(plan, lambda _: _attempt(plan, look, warn), warn)
 
 
-def _attempt(
-    plan: LaunchPlan,
-    members: Sequence[Member],
-    look: Callable[[], None],
-    cause: Callable[[Mapping[str, int | None], str], str | None],
-    warn: Say,
-) -> tuple[str, str] | None:
+def _variables(plan: LaunchPlan) -> dict[str, dict[str, str]]:
+    """Return, by the name of each process, the variables that tell it which of them it is."""
+    if plan.num_processes == 1:  # Said in so many words: this process may itself be one of several.
+        return {"the process": {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}}
+    shared = {"WORLD_SIZE": str(plan.num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    ranks = [str(rank) for rank in range(plan.num_processes)]
+    return {f"rank {rank}": {**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks}
+
+
+def _attempt(plan: LaunchPlan, look: Callable[[], None], warn: Say) -> tuple[str, str] | None:
     """Run the processes once, calling ``look`` now and then.
 
     Returns which of them died of what, and what they had printed by then, or None when the job is done.
@@ -112,8 +73,8 @@ def _attempt(
     pulses = pulse.Pulses(plan.pulses, plan.metrics)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for member in members:
-            processes[member.name] = _start(plan, member)
+        for name, variables in _variables(plan).items():
+            processes[name] = _start(plan, variables)
         while not _over(processes):
             look()
             for remark in pulses.remarks():
@@ -129,17 +90,17 @@ def _attempt(
     finally:
         end_group(*processes.values())
     raise_if_lasting(plan, left)
-    return _death(codes, left, cause(codes, log)), log
+    return _death(codes, left), log
 
 
-def _start(plan: LaunchPlan, member: Member) -> subprocess.Popen[bytes]:
+def _start(plan: LaunchPlan, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     parent = os.getpid()
     with plan.log.open("ab") as log:
         return subprocess.Popen(
-            member.argv,
-            env={**os.environ, **plan.env, **member.env},
+            plan.argv,
+            env={**os.environ, **plan.env, **variables},
             cwd=plan.work,
-            stdin=subprocess.PIPE if member.tethered else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -153,13 +114,11 @@ def _over(processes: Mapping[str, subprocess.Popen[bytes]]) -> bool:
     return None not in codes or any(codes)
 
 
-def _death(codes: Mapping[str, int | None], left: Sequence[failures.Failure], cause: str | None) -> str:
+def _death(codes: Mapping[str, int | None], left: Sequence[failures.Failure]) -> str:
     """Return which process died of what: a signal tells more than the errors of those that lost it."""
     for name, code in codes.items():
         if code is not None and code < 0:
             return f"{name} died of {signal_name(-code)}"
-    if cause:
-        return cause
     if left:
         return f"rank {left[0].rank} died of {left[0].reason}"
     name, code = next((name, code) for name, code in codes.items() if code)

@@ -9,15 +9,7 @@ from collections.abc import Collection
 
 
 def end_group(*processes: subprocess.Popen[bytes], patience: float = 3.0) -> None:
-    """End processes and their groups, asking ever less politely, and wait for them.
-
-    One whose standard input is a pipe sees it close first, so that it can end what it started elsewhere.
-    """
-    tethered = [process for process in processes if process.stdin]
-    for process in tethered:
-        assert process.stdin
-        process.stdin.close()
-    wait(tethered, 4 * patience)
+    """End processes and their groups, asking ever less politely, and wait for them."""
     for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         running = [process for process in processes if process.poll() is None]
         for process in running:

@@ -17,6 +17,8 @@ class JobState:
     phase: Literal["pending", "running", "succeeded", "failed", "cancelled", "gone"]
     words: str = ""
     """Why it waits, or how it ended: ``ran into its time limit``."""
+    lost: str = ""
+    """Which machine was lost, and how that shows, where it is known; the processes on the others die of what follows."""
 
     @property
     def over(self) -> bool:

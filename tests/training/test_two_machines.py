@@ -12,11 +12,13 @@ import pytest
 from benchmarks.network import TwoMachines, missing
 from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig
-from hephaestus_dag.training.hosts import REMOTE_SHELL, address_towards, run_on_hosts
+from hephaestus_dag.training.detached import run_detached
+from hephaestus_dag.training.hosts import address_towards
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import run_local
 from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 from hephaestus_dag.training.metrics import read_metrics
+from hephaestus_dag.training.ssh_jobs import REMOTE_SHELL, SshHosts
 from tests.training.test_hosts import LINE
 
 needs_namespaces = pytest.mark.skipif(missing() is not None, reason=missing() or "")
@@ -46,11 +48,11 @@ def test_two_machines_train_the_weights_of_one_though_one_is_lost(
             machines.lose_second()
 
     plan = plan_launch(two, LauncherConfig(num_processes=2, threads=1, hosts=machines.hosts, restarts=1))
-    remote_shell = (*machines.ssh, *REMOTE_SHELL[1:])
-    run_on_hosts(plan, lose_second, lambda warning: warnings.append((warning, time.monotonic())), remote_shell=remote_shell)
+    run_detached(plan, by_ssh(plan, machines), lose_second, lambda warning: warnings.append((warning, time.monotonic())))
     told = [(warning, after) for warning, after in warnings if "restart" in warning]
     assert len(told) == 1
-    assert told[0][0].startswith(f"two: host {machines.hosts[1]} cannot be reached, or is lost")
+    assert told[0][0].startswith(f"two: host {machines.hosts[1]} ")
+    assert "is lost" in told[0][0]
     assert told[0][1] - lost[0] <= 30
     assert [line["step"] for line in read_metrics(two.metrics) if "loss" in line] == list(range(1, 13))
     assert weights(two) == weights(one)
@@ -76,7 +78,7 @@ def test_a_cut_link_is_told_and_what_is_left_behind_it_ends(tmp_path: Path, mach
             machines.link("down")
 
     with pytest.raises(TrainingFailedError, match=f"host {machines.hosts[1]} cannot be reached, or is lost"):
-        run_on_hosts(plan, cut, remote_shell=(*machines.ssh, *REMOTE_SHELL[1:]))
+        run_detached(plan, by_ssh(plan, machines), cut)
     assert time.monotonic() - seen[1] <= 30
     machines.link("up")
     limit = time.monotonic() + 60
@@ -88,6 +90,10 @@ def test_a_cut_link_is_told_and_what_is_left_behind_it_ends(tmp_path: Path, mach
 def test_the_way_to_a_host_is_known_without_sending_anything() -> None:
     assert address_towards("127.0.0.1") == "127.0.0.1"
     assert address_towards("no-such-host.invalid") is None
+
+
+def by_ssh(plan: LaunchPlan, machines: TwoMachines) -> SshHosts:
+    return SshHosts.of(plan, (*machines.ssh, *REMOTE_SHELL[1:]))
 
 
 def workers(machines: TwoMachines) -> list[int]:

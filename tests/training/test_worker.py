@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 
 from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.config import LauncherConfig
-from hephaestus_dag.training.hosts import run_on_hosts
+from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import run_local
 from hephaestus_dag.training.launch_plan import plan_launch
 from hephaestus_dag.training.metrics import read_metrics
+from hephaestus_dag.training.ssh_jobs import SshHosts
 from hephaestus_dag.training.worker import main
 from tests.training.test_hosts import STAND_IN, hosts_plan
 from tests.training.test_launch import descendants, gone
@@ -173,6 +174,7 @@ def test_two_hosts_train_as_two_processes_of_one(make_job: MakeJob) -> None:
     run(pair, LauncherConfig(num_processes=2, threads=1))
     plan = hosts_plan(apart.work, "")
     placement = LauncherConfig(num_processes=2, threads=1, hosts=plan.hosts, rendezvous_port=plan.rendezvous_port)
-    run_on_hosts(plan_launch(apart, placement), lambda metrics: None, remote_shell=STAND_IN)
+    plan = plan_launch(apart, placement)
+    run_detached(plan, SshHosts.of(plan, STAND_IN), lambda metrics: None)
     assert json.loads(apart.timing.read_text())["world_size"] == 2
     assert all(torch.equal(value, weights(pair)[name]) for name, value in weights(apart).items())
