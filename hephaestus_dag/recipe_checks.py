@@ -129,6 +129,7 @@ def contradictions(recipe: Recipe) -> list[Problem]:
         *_reference(recipe),
         *_heldout(recipe),
         *_components(recipe),
+        *_placement(recipe),
     ]
 
 
@@ -198,6 +199,19 @@ def _components(recipe: Recipe) -> Iterator[Problem]:
     for i, name in enumerate(recipe.mixture.instruction.sources or ()):
         if name not in recorded:
             yield ("mixture", "instruction", "sources", i), _unknown_source(name, recorded)
+
+
+def _placement(recipe: Recipe) -> Iterator[Problem]:
+    """Check that settings of another machine are not given beside a kind or an engine that nobody chose: this one's."""
+    launcher, compute = recipe.execution.launcher, recipe.execution.compute
+    if launcher.kind is None:
+        for kind in ("slurm", "ray", "kubernetes"):
+            if kind in launcher.model_fields_set and getattr(launcher, kind) is not None:
+                said = f"settings of a kind that is not chosen, so jobs would run here; write kind: {kind} beside them"
+                yield ("execution", "launcher", kind), f"{said}, or kind: local to keep them unused"
+    if compute.address and "engine" not in compute.model_fields_set:
+        said = f"{compute.address} is a Ray cluster, but data steps would run here; write engine: ray beside it"
+        yield ("execution", "compute", "address"), f"{said}, or engine: local to keep it unused"
 
 
 def _unknown_source(name: str | None, names: list[str]) -> str:

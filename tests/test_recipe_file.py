@@ -488,3 +488,30 @@ def test_problems_of_an_entry_by_name_are_said_with_its_line(tmp_path: Path) -> 
         "mine.yaml:10: mixture.stage2_components: ",
     ):
         assert said in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("execution", "said"),
+    [
+        ("launcher: { slurm: { partition: gpu } }", "launcher.slurm: settings of a kind that is not chosen.*write kind: slurm"),
+        ("launcher: { kubernetes: { image: i, claim: c } }", "launcher.kubernetes: settings of a kind.*write kind: kubernetes"),
+        ('compute: { address: "head:6379" }', "compute.address: head:6379 is a Ray cluster.*write engine: ray"),
+        (
+            "launcher: { kind: slurm, threads: 1, slurm: { time_limit: 2 days } }",
+            "'2 days' is no time of Slurm",
+        ),
+        ('launcher: { kind: ray, threads: 1, ray: { address: "head:6379" } }', "'head:6379' is none of a job server"),
+    ],
+)
+def test_settings_of_other_machines_that_would_do_nothing_are_named(tmp_path: Path, execution: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: laptop\nname: mine\nexecution: {{ {execution} }}\n")
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path)
+
+
+def test_settings_of_other_machines_may_be_kept_unused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    launcher, compute = "{ kind: local, slurm: { partition: gpu } }", '{ engine: local, address: "head:6379" }'
+    path.write_text(f"extends: laptop\nname: mine\nexecution: {{ launcher: {launcher}, compute: {compute} }}\n")
+    assert load_recipe(path).execution.launcher.launched_by == "local"

@@ -1,5 +1,6 @@
 """Settings of the schedulers that training jobs can be given to."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,10 +25,16 @@ class SlurmConfig(SchedulerConfig):
     account: str | None = Field(default=None, description="Account that is charged; null: the user's default")
     time_limit: str | None = Field(
         default=None,
-        pattern=r"^(\d+-)?\d+(:\d+){0,2}$",
         description="Longest running time in minutes, as hours:minutes:seconds, or as days-hours; null: the partition's",
     )
     options: tuple[str, ...] = Field(default=(), description="More options of sbatch, such as --constraint=a100 or --exclusive")
+
+    @field_validator("time_limit")
+    @classmethod
+    def _is_a_time(cls, limit: str | None) -> str | None:
+        if limit and not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
+            raise ValueError(f"{limit!r} is no time of Slurm; write minutes, hours:minutes:seconds, or days-hours: 2-00")
+        return limit
 
     @field_validator("options")
     @classmethod
@@ -46,6 +53,13 @@ class RayJobConfig(SchedulerConfig):
         "cluster that runs on this machine",
     )
     resources: dict[str, float] = Field(default={}, description="Further Ray resources that each node must have, by name")
+
+    @field_validator("address")
+    @classmethod
+    def _is_the_dashboard(cls, address: str | None) -> str | None:
+        if address is not None and not re.match(r"https?://", address):
+            raise ValueError(f"{address!r} is none of a job server, which is the dashboard's: write http://head:8265")
+        return address
 
 
 class KubernetesConfig(SchedulerConfig):
