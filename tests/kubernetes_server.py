@@ -6,7 +6,7 @@ No Kubernetes is packaged for Debian or PyPI. What is posted is checked with the
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ VERSION = "1.33"
 class _Pods:
     """The pods of a Job."""
 
-    def __init__(self, job: dict[str, Any], folder: Path) -> None:
+    def __init__(self, job: dict[str, Any], folder: Path, prefix: Sequence[str]) -> None:
         self.job = job
         name, spec = job["metadata"]["name"], job["spec"]
         container = spec["template"]["spec"]["containers"][0]
@@ -33,7 +33,7 @@ class _Pods:
         waiting = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; exec "$@"', str(folder / f"{name}.service")]
         self.processes = [
             subprocess.Popen(
-                [*(waiting if spec["completions"] > 1 else ()), *container["command"]],
+                [*prefix, *(waiting if spec["completions"] > 1 else ()), *container["command"]],
                 env={**os.environ, **given, "JOB_COMPLETION_INDEX": str(index)},
                 stdout=path.open("wb"),
                 stderr=subprocess.STDOUT,
@@ -76,6 +76,8 @@ class Cluster(LoopbackServer):
         self.services: dict[str, dict[str, Any]] = {}
         self.ever: list[str] = []
         self.down = False
+        self.prefix: Sequence[str] = ()
+        """Put before the command of each pod."""
         self.forbidden = ""
         """The kind that nobody may create."""
         self.on_write: Callable[[str], None] = lambda what: None
@@ -106,7 +108,7 @@ class _Handler(LoopbackHandler):
         body["metadata"]["uid"] = f"uid-{name}"
         if body["kind"] == "Job":
             self.server.ever.append(name)
-            self.server.jobs[name] = _Pods(body, self.server.folder)
+            self.server.jobs[name] = _Pods(body, self.server.folder, self.server.prefix)
         elif name in self.server.services:
             return self.reply(409, {"reason": "AlreadyExists"}, _JSON)
         else:
@@ -120,7 +122,7 @@ class _Handler(LoopbackHandler):
         job = self.server.jobs[name].job
         job["spec"].update(self.request_body()["spec"])
         kubernetes_validate.validate(job, VERSION, strict=True)
-        self.server.jobs[name] = _Pods(job, self.server.folder)
+        self.server.jobs[name] = _Pods(job, self.server.folder, self.server.prefix)
         self.server.on_write("patch Job")
         self.reply(200, job, _JSON)
 

@@ -1,7 +1,11 @@
-"""A Slurm of two nodes on this machine: Debian's munged, slurmctld and two slurmd, in a folder of their own."""
+"""A Slurm of two nodes on this machine: Debian's munged, slurmctld and two slurmd, in a folder of their own.
+
+Each node has a folder that it does not share, where this user may mount: ``own-n1`` and ``own-n2``.
+"""
 
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -68,13 +72,24 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
         for command in (
             ["munged", "--foreground", "--force", *munge],
             ["slurmctld", "-D", "-i"],
-            ["slurmd", "-D", "-N", "n1"],
-            ["slurmd", "-D", "-N", "n2"],
+            _slurmd("n1", folder),
+            _slurmd("n2", folder),
         ):
             daemons.enter_context(_daemon(command, env, folder))
         daemons.callback(_end_jobs, env)
         _wait_for(lambda: _said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder)
         yield config
+
+
+def _slurmd(node: str, folder: Path) -> list[str]:
+    own, program = folder / f"own-{node}", ["slurmd", "-D", "-N", node]
+    own.mkdir()
+    return [*hiding(own), *program] if os.geteuid() == 0 else program
+
+
+def hiding(folder: Path) -> list[str]:
+    """Return what runs the command behind it so that a folder is another one for it, an empty one. It is for root."""
+    return ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {shlex.quote(str(folder))} && exec "$@"', "sh"]
 
 
 @contextmanager

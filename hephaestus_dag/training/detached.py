@@ -25,6 +25,7 @@ from hephaestus_dag.training.launched import Launched, alone, identity_of
 from hephaestus_dag.training.processes import rank_death
 from hephaestus_dag.training.pulse import Pulses
 from hephaestus_dag.training.scheduler import JobState, Scheduler, SchedulerUnreachableError
+from hephaestus_dag.training.sharing import SHARED, blindness
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,7 +34,6 @@ PATIENCE = 600.0
 """Seconds that a scheduler may give no answer before its job is left to itself."""
 WAITING = 60.0
 """Seconds after which a job that has not begun is spoken of."""
-SHARED = "all nodes must see the store's folder under the same path as this machine"
 
 
 class SchedulerLostError(TrainingFailedError):
@@ -154,6 +154,8 @@ class _Run:
             if unseen:
                 raise TrainingFailedError(f"{self._named(job)} ended well, but {unseen[0]} is not here; {SHARED}")
             return None
+        if blind := blindness(self.plan, log):
+            raise TrainingFailedError(f"{self._named(job)}: {blind}; {SHARED}")
         raise_if_lasting(self.plan, left)
         if state.phase != "failed":
             raise TrainingFailedError(f"{self._named(job)} {state.words}, not by this run; started again, it resumes")

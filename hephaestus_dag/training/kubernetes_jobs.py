@@ -16,6 +16,7 @@ from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import KubernetesConfig
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
+from hephaestus_dag.training.sharing import look
 
 MISSING = "the Kubernetes client is not installed: pip install 'hephaestus-dag[kubernetes]'"
 SECONDS = 30
@@ -230,7 +231,7 @@ def _command(plan: LaunchPlan, name: str, config: KubernetesConfig) -> str:
     meeting = ("--node-rank", "INDEX", "--master-addr", f"{name}-0.{name}", "--master-port", str(plan.rendezvous_port))
     agent = shlex.join([config.python, *torchrun(there, *(meeting if plan.num_nodes > 1 else ("--standalone",)))])
     agent = agent.replace("INDEX", '"$JOB_COMPLETION_INDEX"', 1)
-    return f"cd {shlex.quote(str(plan.work.absolute()))} && exec {agent}"
+    return f"{look(plan, name)}; cd {shlex.quote(str(plan.work.absolute()))} && exec {agent}"
 
 
 def _waits_for(pod: Any) -> list[str]:

@@ -13,6 +13,7 @@ from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import RayJobConfig
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
+from hephaestus_dag.training.sharing import look
 
 MISSING = "Ray is not installed: pip install 'hephaestus-dag[ray]'"
 
@@ -38,6 +39,7 @@ class Ray:
         given = {
             "nodes": plan.num_nodes,
             "bundle": bundle,
+            "look": look(plan, name),
             "work": str(plan.work.absolute()),
             "env": dict(plan.env),
             "command": [plan.argv[0], *torchrun(plan, *(_MEETING if plan.num_nodes > 1 else ("--standalone",)))],
@@ -47,7 +49,10 @@ class Ray:
         environment = {name: plan.env[name] for name in ("PYTHONPATH",) if name in plan.env}
         try:
             return self._client.submit_job(
-                entrypoint=program, submission_id=name, runtime_env={"env_vars": environment}, metadata={"title": plan.title}
+                entrypoint=f"{look(plan, name)}; exec {program}",
+                submission_id=name,
+                runtime_env={"env_vars": environment},
+                metadata={"title": plan.title},
             )
         except (RuntimeError, ValueError) as error:
             raise TrainingFailedError(f"{plan.title}: Ray refused the job: {_first_line(error)}") from error

@@ -44,6 +44,7 @@ def main(path: Path) -> int:
             strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
             return ray.remote(function).options(**options, scheduling_strategy=strategy)
 
+        ray.get([on_node(look, number).remote(task["look"]) for number in range(task["nodes"])])
         address, port = ray.get(on_node(meeting_point, 0).remote())
         running = [on_node(run_node, number).remote(task, number, address, port) for number in range(task["nodes"])]
         waiting = running
@@ -64,6 +65,13 @@ def main(path: Path) -> int:
             if running:
                 ray.wait(running, num_returns=len(running), timeout=2)
     return 0
+
+
+def look(line: str) -> None:
+    """Raise RuntimeError when a shell's line, `sharing.look`, says that this node does not see the work folder."""
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
 
 
 def meeting_point() -> tuple[str, int]:

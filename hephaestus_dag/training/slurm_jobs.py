@@ -14,6 +14,7 @@ from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import SlurmConfig
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.scheduler import JobState, SchedulerUnreachableError, torchrun
+from hephaestus_dag.training.sharing import SHARED, look, said_by
 
 PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED"}
 RUNNING = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING", "STOPPED"}
@@ -49,6 +50,7 @@ class Slurm:
         """See `scheduler.Scheduler`."""
         _log(plan).unlink(missing_ok=True)
         try:
+            self._look_from_login(plan, name)
             return self._run("sbatch", "--parsable", stdin=batch_script(plan, name, self.config)).strip().split(";")[0]
         except SlurmError as error:
             raise TrainingFailedError(f"{plan.title}: Slurm refused the job: {error}") from error
@@ -80,8 +82,22 @@ class Slurm:
                 raise SchedulerUnreachableError(str(error)) from error
 
     def log(self, plan: LaunchPlan, job: str) -> str:
-        """See `scheduler.Scheduler`."""
-        return _log(plan).read_text(errors="replace") if _log(plan).exists() else ""
+        """See `scheduler.Scheduler`. The first node opens the file before anything else, or Slurm fails the job."""
+        if _log(plan).exists():
+            return _log(plan).read_text(errors="replace")
+        try:
+            first = self._run("squeue", "--noheader", "--states=FAILED", f"--jobs={job}", "--format=%B").strip()
+        except SlurmError:
+            return ""
+        return said_by(first, plan) if first else ""
+
+    def _look_from_login(self, plan: LaunchPlan, name: str) -> None:
+        """Raise TrainingFailedError when the login node does not see the folder: then hardly a node does."""
+        if self.config.login:
+            try:
+                self._run("sh", "-c", look(plan, name))
+            except SlurmError as error:
+                raise TrainingFailedError(f"{plan.title}: {error}; {SHARED}, and the login node too") from error
 
     def _accounted(self, *arguments: str) -> str | None:
         """Return what the accounting knows of a job that squeue has forgotten, or None, also where none is kept."""
@@ -115,7 +131,6 @@ def batch_script(plan: LaunchPlan, name: str, config: SlurmConfig) -> str:
     """Return the script of a plan's job: the first node is where the processes of all nodes meet."""
     each = plan.num_processes // plan.num_nodes
     cpus = each * plan.threads
-    work = plan.work.absolute()
     options = {
         "job-name": name,
         "comment": plan.title,
@@ -132,13 +147,13 @@ def batch_script(plan: LaunchPlan, name: str, config: SlurmConfig) -> str:
     meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", "MEETING", "--rdzv-id", name)
     agent = shlex.join([plan.argv[0], *torchrun(plan, *(meeting if plan.num_nodes > 1 else ("--standalone",)))])
     port = f"$(({plan.rendezvous_port} + SLURM_JOB_ID % {PORTS}))"
+    on_node = f'{look(plan, name)}; cd {shlex.quote(str(plan.work.absolute()))} && exec "$@"'
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH --{option}={shlex.quote(str(value))}" for option, value in options.items() if value is not None),
         *(f"#SBATCH {option}" for option in config.options),
         *(f"export {key}={shlex.quote(value)}" for key, value in plan.env.items()),
-        f"cd {shlex.quote(str(work))} || exit 1",
-        f"exec srun --mpi=none --kill-on-bad-exit=1 --cpus-per-task={cpus} "
+        f"exec srun --mpi=none --kill-on-bad-exit=1 --cpus-per-task={cpus} sh -c {shlex.quote(on_node)} sh "
         + agent.replace("MEETING", f'"$(hostname):{port}"', 1),
     ]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,9 @@
 """Training jobs on Kubernetes: manifests by the API's schema, and the launcher against a stand-in whose pods are processes."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from hephaestus_dag.training.detached import SchedulerLostError, run_detached
 from hephaestus_dag.training.kubernetes_jobs import Kubernetes, job_manifest, service_manifest
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from tests.kubernetes_server import VERSION, Cluster, kubernetes_cluster
+from tests.slurm_cluster import hiding
 from tests.training.test_launch import gone
 
 LINE = "line = {'step': int(os.environ['JOB_COMPLETION_INDEX']), 'pid': os.getpid()}; "
@@ -206,6 +209,17 @@ def test_an_outage_is_waited_out_or_leaves_the_job_to_be_found(
     assert json.loads(plan.launched.read_text())["id"] == cluster.ever[0]
     cluster.down = False
     run_detached(plan, Kubernetes(settings(tmp_path)), lambda metrics: None, warnings.append)
+    assert len(cluster.ever) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a pod of its own folder needs a mount, which is root's")
+def test_a_pod_that_does_not_see_the_folder_is_named_and_the_remedy_too(tmp_path: Path, cluster: Cluster) -> None:
+    plan = pods_plan(tmp_path, LINE, restarts=3)
+    plan.work.mkdir()
+    cluster.prefix = hiding(plan.work)
+    said = rf"job \S+ of Kubernetes: {socket.gethostname()} does not see {plan.work}; all nodes must see the store's folder"
+    with pytest.raises(TrainingFailedError, match=said):
+        run_detached(plan, Kubernetes(settings(tmp_path)), lambda metrics: None)
     assert len(cluster.ever) == 1
 
 

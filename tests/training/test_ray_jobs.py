@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from hephaestus_dag.training.job import TrainingJob
 from hephaestus_dag.training.launch import run_local
 from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
 from hephaestus_dag.training.ray_jobs import Ray
+from tests.slurm_cluster import hiding
 from tests.training.test_launch import gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -31,23 +33,35 @@ open("metrics.jsonl", "a").write(json.dumps({"step": 1, "pid": os.getpid()}) + "
 time.sleep(600)
 """
 CLUSTER = """
-import sys
+import subprocess, sys
+from pathlib import Path
 from ray.cluster_utils import Cluster
-head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0, "temp_dir": sys.argv[1]}
-cluster = Cluster(initialize_head=True, head_node_args={**head, "object_store_memory": 10**8})
-cluster.add_node(num_cpus=2, object_store_memory=10**8)
+head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 10**8}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+program = Path(sys.executable).with_name("ray"), "start", "--block", "--address", cluster.address
+prefix, options = sys.argv[1:], ("--num-cpus=2", "--object-store-memory=100000000")
+second = subprocess.Popen([*prefix, *program, *options], stdout=subprocess.DEVNULL)
 print(cluster.webui_url, flush=True)
 sys.stdin.read()
+second.terminate()
+second.wait()
 cluster.shutdown()
 """
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[Ray]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the second node does not share, where this user may mount."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def scheduler(own: Path) -> Iterator[Ray]:
     """The cluster, in a process of its own; its sockets' paths have to be short."""
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, "-c", CLUSTER, folder]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        command = [sys.executable, "-c", CLUSTER, *(hiding(own) if os.geteuid() == 0 else ())]
+        env = {**os.environ, "RAY_TMPDIR": folder}
+        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout
             ray = Ray(RayJobConfig(address=f"http://{program.stdout.readline().strip()}", poll_seconds=0.3))
             yield ray
@@ -119,6 +133,13 @@ def test_a_job_that_others_stop_is_not_started_again(scheduler: Ray, tmp_path: P
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailedError, match=r"Ray gives no answer .*127.0.0.1:9"):
         run_detached(_plan(tmp_path, ""), Ray(RayJobConfig(address="http://127.0.0.1:9")), lambda metrics: None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a node of its own folder needs a mount, which is root's")
+def test_a_node_that_does_not_see_the_folder_is_named_and_the_remedy_too(scheduler: Ray, own: Path) -> None:
+    said = rf"job \S+ of Ray: \S+ does not see {own}/work; all nodes must see the store's folder"
+    with pytest.raises(TrainingFailedError, match=said):
+        run_detached(_plan(own / "work", WORKER, nodes=2, restarts=3), scheduler, lambda metrics: None)
 
 
 def _plan(folder: Path, code: str, **fields: Any) -> LaunchPlan:

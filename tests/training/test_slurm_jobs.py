@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -163,6 +165,16 @@ def test_what_slurm_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailedError, match="Slurm refused the job: sbatch: error: invalid partition specified: nowhere"):
         run_detached(slurm_plan(tmp_path, ""), refused, lambda metrics: None)
     assert not (tmp_path / "launched.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a node of its own folder needs a mount, which is root's")
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_node_that_does_not_see_the_folder_is_named_and_the_remedy_too(config: Path, node: str) -> None:
+    work = config.parent / f"own-{node}" / "work"
+    said = rf"job \d+ of Slurm: (n1|{socket.gethostname()}) does not see {work}; all nodes must see the store's folder"
+    with pytest.raises(TrainingFailedError, match=said):
+        run_detached(slurm_plan(work, LINE, restarts=3), SLURM, lambda metrics: None)
+    assert ever(work) == 1
 
 
 def test_a_changed_placement_replaces_the_job(tmp_path: Path) -> None:
