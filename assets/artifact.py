@@ -29,6 +29,7 @@ from hephaestus_dag.artifacts import (
     differences,
 )
 from hephaestus_dag.code_version import edited_since, function_version
+from hephaestus_dag.missing_programs import check_programs
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.training.gpus import check_gpus, num_gpus
 from resources.compute import ComputePool
@@ -222,6 +223,7 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     def write(workspace: Workspace) -> Report:
         selected = {key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys}
         check_gpus(lineage, selected, store.root)
+        check_programs(lineage, selected, store.root)
         if changed := differences(dict(identity.values), asset.values(lineage.recipe), "values"):
             raise ValueError(f"{asset.key}: what it reads changed since this run began ({'; '.join(changed)}): start it again")
         if edited := edited_since(asset.function, asset.programs):

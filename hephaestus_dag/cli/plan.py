@@ -91,13 +91,17 @@ def _standings(found: "Estimate", store: Path) -> "dict[str, Standing]":
 def _print(found: "Estimate", as_json: bool) -> None:
     from hephaestus_dag.costs.record import as_json as record
     from hephaestus_dag.costs.show import print_estimate
+    from hephaestus_dag.missing_programs import missing_engine, missing_launcher
     from hephaestus_dag.training.gpus import missing_gpus
 
-    gpus = missing_gpus(found.recipe)
+    gpus, execution = missing_gpus(found.recipe), found.recipe.execution
+    programs = [problem for problem in (missing_engine(execution), missing_launcher(execution)) if problem]
     if as_json:
-        click.echo(json.dumps({**record(found), "missing_gpus": gpus}, indent=2, ensure_ascii=False))
+        click.echo(
+            json.dumps({**record(found), "missing_gpus": gpus, "missing_programs": programs}, indent=2, ensure_ascii=False)
+        )
     else:
-        print_estimate(found, _console(), gpus)
+        print_estimate(found, _console(), "; ".join(filter(None, (gpus, *programs))))
 
 
 def _print_actual(found: "Estimate", store: Path, as_json: bool) -> None:

@@ -23,14 +23,18 @@ def command(context: click.Context, recipe: str, job: str, config: Path | None, 
     The exit status is the job's, or 130 when it was stopped. Dagster's own log is a file under logs/.
     """
     from hephaestus_dag.console import run
+    from hephaestus_dag.missing_programs import check_programs, missing_engine, missing_launcher
     from hephaestus_dag.recipe_file import RecipeError, load_recipe
     from hephaestus_dag.training.gpus import check_gpus, missing_gpus
 
-    if missing_gpus(read := load_recipe(recipe)):
+    read = load_recipe(recipe)
+    if missing_gpus(read) or missing_engine(read.execution) or missing_launcher(read.execution):
         from hephaestus_dag.definitions import lineage, pages_of
 
         try:
-            check_gpus(lineage(read), pages_of(read, job), store)
+            graph, pages = lineage(read), pages_of(read, job)
+            check_gpus(graph, pages, store)
+            check_programs(graph, pages, store)
         except ValueError as error:
             raise RecipeError(str(error)) from None
     context.exit(run(recipe, store, ["-j", job, *(["-c", str(config)] if config else [])]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus_dag.artifacts import Store
 from hephaestus_dag.recipe import Recipe
+from hephaestus_dag.store_location import mirror
 
 if TYPE_CHECKING:
     from hephaestus_dag.definitions import Lineage
@@ -63,6 +64,7 @@ def check_gpus(lineage: "Lineage", pages: Container[str], root: Path) -> None:
     What is finished in the store needs none: data that were made elsewhere can be worked on here.
     """
     if problem := missing_gpus(lineage.recipe):
+        mirror(root)
         store = Store(root)
         needing = [
             asset.key
