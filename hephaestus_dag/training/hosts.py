@@ -118,7 +118,10 @@ def stop(folder: Path) -> None:
 
 
 def _stopped(folder: Path) -> bool:
-    return (folder / "stop").exists() or not (folder / "job.json").exists()
+    try:
+        return (folder / "stop").exists() or not (folder / "job.json").exists()
+    except OSError:  # The network's file system is away, which says nothing about the job.
+        return False
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -223,6 +223,25 @@ def test_an_interrupt_of_the_launcher_ends_the_processes_on_every_host(tmp_path:
 
 
 @pytest.mark.slow
+def test_an_interrupt_during_the_submission_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, calls = SshHosts._connect, [0]
+
+    def interrupted(*given: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        connect(*given)
+
+    monkeypatch.setattr(SshHosts, "_connect", interrupted)
+    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
+    with pytest.raises(KeyboardInterrupt):
+        on_hosts(plan, lambda metrics: None)
+    until(lambda: not running(tmp_path), seconds=5)
+    assert not plan.launched.exists()
+    assert lines(plan) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dies", ["'_folder', 1", "'_connect', 1", "'_connect', 2", "'submit', 1", "'state', 1"])
 def test_a_launcher_killed_while_it_submits_starts_nothing_twice(tmp_path: Path, dies: str) -> None:
     plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(1)")
