@@ -68,7 +68,9 @@ def find_copies(files: Sequence[Path], known: Sequence[Path], work: Path, map_ov
     before = [-1] * len(known) + (np.cumsum([0, *rows[len(known) :]])[:-1]).tolist()
     groups = in_groups(zip([*known, *files], before, strict=True), rows)
     sent = exchange(_Ids(parts := parts_for(sum(rows))), groups, work, parts, map_over)
-    return np.sort(np.concatenate(list(map_over(_Later(sent), range(parts)))))
+    copies = np.concatenate(list(map_over(_Later(sent), range(parts))))
+    copies.sort()
+    return copies
 
 
 @dataclass(frozen=True)

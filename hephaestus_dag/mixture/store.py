@@ -13,6 +13,7 @@ A domain has one training stream for each source of documents, and one held-out 
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,7 +156,7 @@ class TokenStore:
 
 
 class StreamWriter:
-    """Writes one stream of a token store and keeps its ledger, about 60 bytes per document."""
+    """Writes one stream of a token store, and beside it its ledger, until `write_store` takes that away."""
 
     def __init__(
         self, folder: Path, domain: str, split: Split, dtype: np.dtype, masked: bool = False, source: str | None = None
@@ -168,7 +169,8 @@ class StreamWriter:
         self.masked = masked
         self.tokens = self.documents = self.bytes = self.target_tokens = 0
         self._rows: list[tuple[str, str, int, int]] = []
-        self._ledger: list[pa.RecordBatch] = []
+        self._ledger_path = folder / "streams" / f"{self.name}.ledger.arrow"
+        self._ledger: pa.ipc.RecordBatchFileWriter | None = None
         self._hash, self._mask_hash = hashlib.sha256(), hashlib.sha256()
         (folder / "streams").mkdir(parents=True, exist_ok=True)
         self._file = (folder / "streams" / f"{self.name}.bin").open("wb")
@@ -195,13 +197,15 @@ class StreamWriter:
             self._mask_hash.update(content)
             self.target_tokens += int(mask.sum())
 
-    def close(self, sequence_length: int | None = None) -> tuple[Stream, list[pa.RecordBatch]]:
-        """Close the files; return the description of the stream and its ledger. To close twice does no harm."""
+    def close(self, sequence_length: int | None = None) -> Stream:
+        """Close the files; return the description of the stream. To close twice does no harm."""
         self._file.close()
         if self._mask_file is not None:
             self._mask_file.close()
         self._flush()
-        stream = Stream(
+        if self._ledger:
+            self._ledger.close()
+        return Stream(
             domain=self.domain,
             split=self.split,
             source=self.source,
@@ -214,13 +218,23 @@ class StreamWriter:
             target_tokens=self.target_tokens if self.masked else None,
             mask_sha256=self._mask_hash.hexdigest() if self.masked else None,
         )
-        return stream, self._ledger
+
+    def take_ledger(self) -> Iterator[pa.RecordBatch]:
+        """Yield the ledger of a closed stream, and remove its file."""
+        if self._ledger:
+            with pa.OSFile(str(self._ledger_path)) as file:
+                reader = pa.ipc.open_file(file)
+                yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+            self._ledger_path.unlink()
 
     def _flush(self) -> None:
         if self._rows:
             columns = zip(*self._rows, strict=True)
             names = ("document_id", "source", "offset", "length")
-            self._ledger.append(pa.RecordBatch.from_pydict(dict(zip(names, map(list, columns), strict=True))))
+            batch = pa.RecordBatch.from_pydict(dict(zip(names, map(list, columns), strict=True)))
+            if self._ledger is None:
+                self._ledger = pa.ipc.new_file(str(self._ledger_path), batch.schema)
+            self._ledger.write_batch(batch)
             self._rows = []
 
 
@@ -235,9 +249,9 @@ def write_store(
     folder.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(folder / "ledger.parquet", LEDGER_SCHEMA, compression="zstd") as ledger:
         for writer in sorted(writers, key=lambda w: w.name):
-            streams[writer.name], batches = writer.close(sequence_length)
+            streams[writer.name] = writer.close(sequence_length)
             constant = {"stream": writer.name, "domain": writer.domain, "split": writer.split}
-            for batch in batches:
+            for batch in writer.take_ledger():
                 columns = {name: pa.repeat(value, len(batch)) for name, value in constant.items()}
                 columns |= dict(zip(batch.schema.names, batch.columns, strict=True))
                 ledger.write_batch(pa.record_batch([columns[name] for name in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA))

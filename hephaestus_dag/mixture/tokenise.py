@@ -246,5 +246,5 @@ def _streams(
                 writer.record(identity, offset, length, size, name)
                 offset += length
             writer.append(np.concatenate(list(tokens.of(block))))
-        writer.close()  # now, so that only its ledger stays, and no open file
+        writer.close()  # now, so that no file stays open
         yield writer
