@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
     (folder / "munge").chmod(0o711)
     config = folder / "slurm.conf"
     config.write_text(
-        CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, ports=_free_ports(3))
+        CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, ports=free_ports(3))
     )
     files = [(name, folder / "munge" / name) for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
     munge = [f"--{name}={path}" for name, path in files]
@@ -77,7 +77,7 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
         ):
             daemons.enter_context(_daemon(command, env, folder))
         daemons.callback(_end_jobs, env)
-        _wait_for(lambda: _said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder)
+        wait_for(lambda: _said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder / "daemons.log")
         yield config
 
 
@@ -98,7 +98,7 @@ def _daemon(command: list[str], env: dict[str, str], folder: Path) -> Iterator[N
         program = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         if command[0] == "munged":
-            _wait_for((folder / "munge" / "socket").exists, folder)
+            wait_for((folder / "munge" / "socket").exists, folder / "daemons.log")
         yield
     finally:
         program.terminate()
@@ -120,14 +120,16 @@ def _said(*command: str, env: dict[str, str]) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _wait_for(condition, folder: Path) -> None:
+def wait_for(condition: Callable[[], bool], log: Path) -> None:
+    """Wait for half a minute; what a daemon wrote says why it was in vain."""
     limit = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < limit, (folder / "daemons.log").read_text()
+        assert time.monotonic() < limit, log.read_text()
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody listens at."""
     with ExitStack() as probes:
         sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
