@@ -105,6 +105,7 @@ def test_five_documents_stand_behind_the_best_score(keeper: Keeper, tmp_path: Pa
         (24, 0, 0, "- `base` is above `tiny`:"),
         (19, 20, 20, "- `base` and `tiny` are not told apart: no difference seen (−2.5 ±"),
         (19, 20, 40, "- `base` and `tiny`: their runs do not agree, so nothing is said:"),
+        (24, 0, 24, "- `base` and `tiny`: their runs do not agree, so nothing is said:"),
     ],
 )
 def test_an_order_is_stated_only_where_every_seed_shows_it(
@@ -114,6 +115,20 @@ def test_an_order_is_stated_only_where_every_seed_shows_it(
     told = section("ordering", tmp_path)
     assert said in told
     assert ("is above" in told) == ("is above" in said)
+
+
+def test_only_runs_of_one_seed_are_compared(keeper: Keeper, tmp_path: Path) -> None:
+    keeper(keeper(tmp_path), tiny=24, seed=1)
+    for recipe in ("tiny", "tiny-seed1"):
+        shutil.copytree(tmp_path / "runs" / recipe / "tiny", tmp_path / "runs" / recipe / "other")
+        path = tmp_path / "runs" / recipe / "other" / "run.json"
+        path.write_text(path.read_text().replace('"variant": "tiny"', '"variant": "other"'))
+    variants = {"base": {"stages": []}, "tiny": {"stages": [1, 2]}, "other": {"stages": [1, 2]}}
+    found = read_results(tiny_recipe(variants=variants), tmp_path / "runs", tmp_path / "nowhere")
+    said = SECTIONS["ordering"](found)
+    same = "no difference seen (0.0 ± 6.6)"
+    assert f"- `tiny` and `other` are not told apart: {same} (seed 0); {same} (seed 1)." in said
+    assert found.missing == []
 
 
 def test_a_missing_variant_is_an_error_unless_the_page_names_it(keeper: Keeper, tmp_path: Path) -> None:
