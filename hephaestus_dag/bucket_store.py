@@ -34,10 +34,8 @@ from hephaestus_dag.manifests import (
     unsealed,
 )
 from hephaestus_dag.manifests import wrong_files as wrong_in_copy
-from hephaestus_dag.store_contents import walk
+from hephaestus_dag.store_contents import MARK, walk
 
-MARK = ".bucket"
-"""File in a cache folder with the URL that it caches."""
 Manifest = dict[str, Any]
 Version = dict[str, Any]
 """Which of several that were written under one name, as the server tells."""

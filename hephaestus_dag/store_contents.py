@@ -10,6 +10,8 @@ from pathlib import Path
 
 from hephaestus_dag.manifests import MANIFEST, ArtifactError
 
+MARK = ".bucket"
+"""File in a cache folder with the URL that it caches."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 _LEFTOVER = re.compile(r"\.(staging|work|aside|upload)-([0-9a-f]{12})")
 LEFTOVERS = {
@@ -39,6 +41,13 @@ class Contents:
     artifacts: list[Path]
     """Folders with the name of an artifact, by key; what they hold is not looked at."""
     leftovers: list[Leftover]
+
+
+def named(root: Path) -> str:
+    """Return what its user calls a store: its folder, or the URL that the folder caches."""
+    with suppress(OSError):
+        return (root / MARK).read_text()
+    return str(root)
 
 
 def check_store(root: Path) -> None:
@@ -93,7 +102,7 @@ def find_artifacts(root: Path, name: str) -> list[Path]:
         there = [path.name for path in found if path.parent == root / key]
         hint = f"its fingerprints there: {', '.join(there)}" if there else f"did you mean {', '.join(near)}?" if near else ""
         short = name if len(name) <= 200 else f"{name[:200]}..."
-        raise ArtifactError(f"the store {root} holds no artifact {short}" + (f"; {hint}" if hint else ""))
+        raise ArtifactError(f"the store {named(root)} holds no artifact {short}" + (f"; {hint}" if hint else ""))
     return sorted(meant, key=written)
 
 

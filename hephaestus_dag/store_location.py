@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from hephaestus_dag.bucket import Bucket, is_url
-from hephaestus_dag.bucket_store import MARK, BucketStore
+from hephaestus_dag.bucket_store import BucketStore
 from hephaestus_dag.manifests import ArtifactError
+from hephaestus_dag.store_contents import MARK
 
 
 def store_folder(location: str = "") -> Path:

@@ -41,6 +41,7 @@ def command(
     from hephaestus_dag.provenance.find import find
     from hephaestus_dag.provenance.forget import emptied, exclusion, left_over, write_recipe
     from hephaestus_dag.provenance.question import open_database
+    from hephaestus_dag.store_contents import named
 
     graph, connection = ArtifactGraph(store), open_database()
     question = question_of(what, given, graph, connection)
@@ -51,7 +52,7 @@ def command(
     written = write_recipe(recipe, excluded, out, f"Written by `hephaestus forget`: {why}")
     warnings = [*left_over(written), *emptied(written, question, graph, connection)]
     if found.nowhere:
-        warnings.append(f"no table in {store} holds {question.what}: is it written right?")
+        warnings.append(f"no table in {named(store)} holds {question.what}: is it written right?")
     if as_json:
         models = [each.artifact for each in found.models]
         click.echo(json.dumps({"recipe": str(out), "exclude": excluded, "models": models, "warnings": warnings}, indent=2))

@@ -11,7 +11,7 @@ from typing import Any
 from hephaestus_dag.bucket_store import BucketStore
 from hephaestus_dag.manifests import CHANGED, ArtifactError, DamagedArtifactError, Report, read_manifest, report_of
 from hephaestus_dag.scored_models import SCORES
-from hephaestus_dag.store_contents import contents, find_artifacts, written
+from hephaestus_dag.store_contents import contents, find_artifacts, named, written
 
 _SHARD = re.compile(r"documents/part-\d+\.parquet")
 _READ = (".parquet", ".json", ".npy")
@@ -108,7 +108,7 @@ class ArtifactGraph:
         if not self.nodes:
             which = "" if only is None else " of this recipe"
             raise ProvenanceError(
-                f"{root} holds no finished artifact{which}; run a recipe, or give the folder with --store"
+                f"{named(root)} holds no finished artifact{which}; run a recipe, or give another store with --store"
                 + "".join(f"\n{each}" for each in self.damaged)
             )
 
@@ -152,12 +152,12 @@ class ArtifactGraph:
         short = next((node.key for node in scores if benchmark in node.key.partition("/")[2].split("_")), "")
         if model and not short and "/" not in artifact:
             there = sorted({node.key for node in self.nodes.values() if node.is_score})
-            raise ProvenanceError(f"{self.root} holds no score {artifact}; it holds {', '.join(there) or 'none'}")
+            raise ProvenanceError(f"{named(self.root)} holds no score {artifact}; it holds {', '.join(there) or 'none'}")
         path = find_artifacts(self.root, short or artifact)[-1]
         found = next((node for node in self.nodes.values() if node.folder.absolute() == path.absolute()), None)
         if found is None:
             raise ProvenanceError(
-                self._damage(str(path)) or f"{name} is not in the store {self.root}; give its store with --store"
+                self._damage(str(path)) or f"{name} is not in the store {named(self.root)}; give its store with --store"
             )
         return found, int(step) if step else None
 

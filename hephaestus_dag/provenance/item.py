@@ -22,6 +22,7 @@ from hephaestus_dag.curation.ngrams import Words
 from hephaestus_dag.evaluation.scores import item_name
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, Node, ProvenanceError, Stage
 from hephaestus_dag.provenance.trace import model_of, trained_by
+from hephaestus_dag.store_contents import named
 
 NEAREST = 5
 K1, B = 1.2, 0.75
@@ -92,7 +93,7 @@ def newest_score(item: str, graph: ArtifactGraph) -> Node:
     known = sorted({name for node in own or scores for name, _ in _rows(node)})
     close = difflib.get_close_matches(item, known, 4, 0.3)
     there = f"did you mean {' or '.join(close)}?" if close else f"items are named as {known[0] if known else 'bfcl/simple_1'}"
-    raise ProvenanceError(f"no score in {graph.root} has the item {item!r}: {there}")
+    raise ProvenanceError(f"no score in {named(graph.root)} has the item {item!r}: {there}")
 
 
 def _rows(node: Node) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,6 +10,7 @@ import duckdb
 from hephaestus_dag.documents import document_id
 from hephaestus_dag.licenses import is_identifier, mentions
 from hephaestus_dag.provenance.artifact_graph import ArtifactGraph, ProvenanceError
+from hephaestus_dag.store_contents import named as name_of
 
 FEWEST_DIGITS = 8
 """Digits of an id that are enough to ask for it."""
@@ -93,7 +94,7 @@ def condition_of(question: Question, graph: ArtifactGraph, connection: duckdb.Du
     if question.origin:
         condition = Condition("starts_with(origin, $origin)", {"origin": question.origin})
         if not select(graph, connection, condition.where, condition.values, 1):
-            raise _none(graph, f"no document in {graph.root} has an origin that begins with {question.origin!r}")
+            raise _none(graph, f"no document in {name_of(graph.root)} has an origin that begins with {question.origin!r}")
         return condition
     ids = _by_id(question.document, graph, connection) if question.document else _by_text(question.text, graph, connection)
     return Condition("id IN (SELECT unnest($ids))", {"ids": ids}, tuple(ids))
@@ -127,7 +128,7 @@ def _by_id(begins: str, graph: ArtifactGraph, connection: duckdb.DuckDBPyConnect
     held = [row["id"] for row in select(graph, connection, "starts_with(id, $begins)", {"begins": begins}, 10)]
     found = sorted({*held, *_in_ledgers(graph, connection, "document_id", "starts_with(document_id, $begins)", begins=begins)})
     if not found:
-        raise _none(graph, f"{begins} begins no document in {graph.root}; give other digits")
+        raise _none(graph, f"{begins} begins no document in {name_of(graph.root)}; give other digits")
     if len(found) > 1:
         raise ProvenanceError(f"{begins} begins {len(found)} documents: {', '.join(found)}; give more digits")
     return found
@@ -146,7 +147,7 @@ def _by_text(passage: str, graph: ArtifactGraph, connection: duckdb.DuckDBPyConn
     query = f"SELECT DISTINCT id FROM read_parquet($shards) WHERE contains(text, $passage) LIMIT {MOST_DOCUMENTS + 1}"
     found = connection.execute(query, {"shards": shards, "passage": passage}).fetchall() if shards else []
     if not found:
-        raise _none(graph, f"no document in {graph.root} holds {passage!r}; capitals, spaces and line breaks count")
+        raise _none(graph, f"no document in {name_of(graph.root)} holds {passage!r}; capitals, spaces and line breaks count")
     if len(found) > MOST_DOCUMENTS:
         raise ProvenanceError(f"more than {MOST_DOCUMENTS:,} documents hold {passage!r}; give a longer passage")
     return sorted(row[0] for row in found)

@@ -18,7 +18,7 @@ from hephaestus_dag.manifests import ArtifactError, read_manifest
 from hephaestus_dag.models import PACKAGED
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.sources.reading.distributions import CHECKOUT
-from hephaestus_dag.store_contents import LEFTOVERS, contents, folder_size, written
+from hephaestus_dag.store_contents import LEFTOVERS, contents, folder_size, named, written
 from hephaestus_dag.upkeep.verify import belongs
 
 UPLOAD = "an upload that no manifest names"
@@ -64,7 +64,7 @@ def reach(root: Path, recipes: Iterable[Recipe], identities: Iterable[Identity])
     """
     artifacts = contents(root).artifacts
     if not any(_is_whole(root, path) for path in artifacts):
-        raise ArtifactError(f"{root} holds no finished artifact, so it is not taken for a store; give its folder with --store")
+        raise ArtifactError(f"{named(root)} holds no finished artifact, so it is taken for no store; give another with --store")
     for name in (".cache", ".locks"):
         if (root / name).is_symlink():
             raise ArtifactError(f"{root / name} leads out of the store; put a folder in place of the link")

@@ -19,7 +19,7 @@ from hephaestus_dag.artifacts import Store
 from hephaestus_dag.identity import Identity
 from hephaestus_dag.locks import lock
 from hephaestus_dag.manifests import ArtifactError, DamagedArtifactError, read_manifest
-from hephaestus_dag.store_contents import find_artifacts
+from hephaestus_dag.store_contents import find_artifacts, named
 from hephaestus_dag.training.follow import MetricsFollower
 from hephaestus_dag.training.processes import end_group
 from hephaestus_dag.upkeep.compare import FileDifference, compare
@@ -171,7 +171,9 @@ def _check_inputs(lineage: "Lineage", key: str, root: Path) -> None:
     names = {*lineage.assets[key].inputs, *lineage.assets[lineage.assets[key].page].inputs} - {key}
     folders = {name: Store(root).path(lineage.identity(name)) for name in sorted(names)}
     if missing := [name for name, folder in folders.items() if not folder.is_dir()]:
-        raise ArtifactError(f"{key} is made from {', '.join(missing)}, not in the store {root}; build it first: hephaestus run")
+        raise ArtifactError(
+            f"{key} is made from {', '.join(missing)}, not in the store {named(root)}; build it first: hephaestus run"
+        )
     if bucket := Store(root).bucket:
         for folder in folders.values():
             bucket.fetch(folder)  # raises DamagedArtifactError

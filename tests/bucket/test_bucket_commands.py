@@ -114,3 +114,17 @@ def test_what_cannot_be_done_there_is_said(url: str, monkeypatch: pytest.MonkeyP
     said = call(url, "find", "MIT")
     assert said.exit_code == 2
     assert "cannot be listed at http://127.0.0.1:9" in said.output
+
+
+def test_messages_name_the_url_and_not_the_folder_that_caches_it(machine: Machine, url: str) -> None:
+    reader = machine("reader")
+    for words in (("find", "MIT"), ("prune", "laptop"), ("trace", "tiny/stage1_checkpoint")):
+        said = call(url, *words)
+        assert said.exit_code == 2
+        assert f"{url} holds no finished artifact" in said.output
+    reader.build(OLD, writing("steel"))
+    for words in (("verify", "tiny/swords"), ("card", "tiny/swords"), ("find", "--text", "a sword of steel")):
+        said = call(url, *words)
+        assert said.exit_code == 2
+        assert url in said.output
+        assert str(reader.root) not in said.output
