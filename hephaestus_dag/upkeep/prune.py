@@ -64,7 +64,7 @@ def reach(root: Path, recipes: Iterable[Recipe], identities: Iterable[Identity])
     """
     artifacts = contents(root).artifacts
     if not any(_is_whole(root, path) for path in artifacts):
-        raise ArtifactError(f"{named(root)} holds no finished artifact, so it is taken for no store; give another with --store")
+        raise ArtifactError(f"{named(root)} holds no finished artifact, so it is not taken for a store; --store names another")
     for name in (".cache", ".locks"):
         if (root / name).is_symlink():
             raise ArtifactError(f"{root / name} leads out of the store; put a folder in place of the link")
