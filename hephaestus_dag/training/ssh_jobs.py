@@ -19,6 +19,7 @@ from hephaestus_dag.training.hosts import PROGRAM, STOPPED, Node, Task, address_
 from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.processes import signal_name
 from hephaestus_dag.training.scheduler import JobState, torchrun
+from hephaestus_dag.training.sharing import look
 
 REMOTE_SHELL = (
     "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8", "-o", "ServerAliveInterval=4", "-o", "ServerAliveCountMax=2"
@@ -53,8 +54,7 @@ class SshHosts:
 
     hosts: tuple[str, ...]
     """As ssh knows them. The first is this machine when its name is localhost or this machine's."""
-    work: Path = field(repr=False)
-    """The work folder of the plan."""
+    plan: LaunchPlan = field(repr=False)
     remote_shell: Sequence[str] = field(default=REMOTE_SHELL, repr=False)
     """With a host and a command line behind it, it runs that line there; it ends with status 255 once the host is lost."""
     _connections: dict[Node, _Connection] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -65,11 +65,11 @@ class SshHosts:
     @classmethod
     def of(cls, plan: LaunchPlan, remote_shell: Sequence[str] = REMOTE_SHELL) -> Self:
         """Return the hosts that a plan names."""
-        return cls(plan.hosts, plan.work.absolute(), remote_shell)
+        return cls(plan.hosts, plan, remote_shell)
 
     def submit(self, plan: LaunchPlan, name: str) -> str:
         """See `scheduler.Scheduler`."""
-        shutil.rmtree(self.work / "hosts", ignore_errors=True)  # What a lost host may still run of an earlier job ends by this.
+        shutil.rmtree(plan.work / "hosts", ignore_errors=True)  # What a lost host may still run of an earlier job ends by this.
         addresses = [host.rpartition("@")[2] for host in plan.hosts]
         if _is_here(plan.hosts[0]):  # The others may know it by no name, and its own name often means the loopback.
             addresses[0] = address_towards(addresses[-1]) or socket.gethostname()
@@ -80,7 +80,7 @@ class SshHosts:
             python=plan.argv[0],
             torchrun=torchrun(plan, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", name),
             env=dict(plan.env),
-            work=str(self.work),
+            work=str(plan.work.absolute()),
         )
         folder = self._folder(name)
         folder.mkdir(parents=True)
@@ -132,13 +132,13 @@ class SshHosts:
         return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def _folder(self, job: str) -> Path:
-        return self.work / "hosts" / job
+        return self.plan.work.absolute() / "hosts" / job
 
     def _connect(self, node: Node, task: Task, again_at: float = 0.0) -> None:
         host = task.hosts[node.number]
         settings = [f"PYTHONPATH={path}" for name, path in task.env.items() if name == "PYTHONPATH"]
         program = shlex.join(["env", *settings, task.python, "-m", PROGRAM, "watch", str(node.folder), str(node.number)])
-        line = f"cd {shlex.quote(task.work)} && exec {program}"
+        line = f"{look(self.plan, node.folder.name)}; cd {shlex.quote(task.work)} && exec {program}"
         here = node.number == 0 and _is_here(host)
         with _said(node).open("wb") as said:
             process = subprocess.Popen(

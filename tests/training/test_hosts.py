@@ -195,6 +195,18 @@ def test_a_job_outlives_its_launcher_and_is_followed_again(make_job: Callable[..
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a mount of its own needs root")
+def test_a_host_that_sees_another_folder_is_named_and_not_tried_again(tmp_path: Path) -> None:
+    apart = "subprocess.call(['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none ' + sys.argv[3] + '; ' + sys.argv[2]])"
+    shell = (sys.executable, "-c", f"import subprocess, sys; sys.argv.append({str(tmp_path)!r}); sys.exit({apart})")
+    warnings: list[str] = []
+    with pytest.raises(TrainingFailedError, match=rf"\S+ does not see {tmp_path}; all nodes must see the store's folder"):
+        on_hosts(hosts_plan(tmp_path, WORKER, restarts=2), lambda metrics: None, warnings.append, shell=shell)
+    assert warnings == []
+    until(lambda: not running(tmp_path), seconds=5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGKILL])
 def test_a_launcher_that_is_killed_leaves_the_job_to_the_next_one(tmp_path: Path, wish: signal.Signals) -> None:
     plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
