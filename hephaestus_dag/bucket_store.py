@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hephaestus_dag.manifests import (
     CHANGED,
     MANIFEST,
     Artifact,
+    ArtifactError,
     DamagedArtifactError,
     MissingArtifactError,
     artifact_of,
@@ -97,7 +98,7 @@ class BucketStore:
         Without ``suffixes`` the files of the copy are checked too, and what does not belong is removed.
         Raises MissingArtifactError or DamagedInBucketError.
         """
-        with nullcontext() if held else lock(self.root, *self._owner(folder)):
+        with _cache_said(self.root), nullcontext() if held else lock(self.root, *self._owner(folder)):
             found = self._read(folder)
             manifest = self._copy_manifest(folder, found)
             entries = [entry for entry in manifest["files"] if not suffixes or entry["path"].endswith(suffixes)]
@@ -141,7 +142,7 @@ class BucketStore:
         old = [path for path in here if not held.get(self._name(path), Held()).manifest]
         sealed = {self.root / name: each.manifest for name, each in held.items() if each.manifest}
         new = [folder for folder, stored in sealed.items() if not _is_current(folder, stored)]
-        with ThreadPoolExecutor(THREADS) as threads:
+        with _cache_said(self.root), ThreadPoolExecutor(THREADS) as threads:
             finish(threads.map(self._mirror_one, [*old, *new]))
 
     def held(self) -> dict[str, Held]:
@@ -249,6 +250,18 @@ class BucketStore:
 
     def _name(self, folder: Path) -> str:
         return "/".join(self._owner(folder))
+
+
+@contextmanager
+def _cache_said(root: Path) -> Iterator[None]:
+    """Say in words that the cache is full or cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"the cache {root} has no room left or cannot be written ({error}): make room, or name another with "
+            "HEPHAESTUS_CACHE, and run again: what is finished is kept"
+        ) from error
 
 
 def _content(folder: Path) -> bytes | None:

@@ -26,6 +26,7 @@ from hephaestus_dag.artifacts import (
 from hephaestus_dag.bucket import Bucket
 from hephaestus_dag.store_location import store_folder
 from tests.bucket.conftest import KEYS, Machine
+from tests.full_disk import no_file_above
 
 SWORD = Identity(key="smithy/sword", code="c1", values={"smithy.heat": 900})
 Names = Callable[[], list[str]]
@@ -181,6 +182,14 @@ def test_earlier_artifacts_come_from_the_bucket(machine: Machine) -> None:
     (earlier,) = second.earlier(hotter)
     assert (earlier / "part" / "a blade, #1 (ü).txt").read_text() == "steel"
     assert second.earlier(SWORD) == [], "the only one in the bucket is the asked one itself"
+
+
+def test_a_cache_without_room_is_said(machine: Machine) -> None:
+    machine("one").build(SWORD, writing("steel" * 40_000))
+    second = machine("two")
+    with no_file_above(100_000), pytest.raises(ArtifactError, match=r"the cache .* no room left .* HEPHAESTUS_CACHE.*is kept"):
+        second.build(SWORD, unused)
+    assert second.build(SWORD, unused).reused
 
 
 @pytest.mark.slow
