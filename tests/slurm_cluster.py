@@ -10,8 +10,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
@@ -36,7 +37,10 @@ SwitchType=switch/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
-AccountingStorageType=accounting_storage/none
+AccountingStorageType=accounting_storage/{accounting}
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={ports[3]}
+AccountingStoragePass={folder}/munge/socket
 JobAcctGatherType=jobacct_gather/none
 KillWait=5
 MailProg=/bin/true
@@ -45,15 +49,35 @@ NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 State=
 PartitionName=debug Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
 
+ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "mariadbd", "mariadb-install-db")
+ACCOUNTING = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={ports[3]}
+SlurmUser={user}
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={ports[4]}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
 
-def missing() -> list[str]:
+
+def missing(programs: Sequence[str] = PROGRAMS) -> list[str]:
     """Return the programs that are not installed."""
-    return [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
+    return [program for program in programs if not shutil.which(program, path=PATH)]
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator[Path]:
-    """Run the daemons until the block ends; return the configuration, which SLURM_CONF has to name."""
+def slurm_cluster(folder: Path, accounting: bool = False) -> Iterator[Path]:
+    """Run the daemons until the block ends; return the configuration, which SLURM_CONF has to name.
+
+    With ``accounting`` a slurmdbd keeps what became of jobs in a MariaDB, for sacct.
+    """
     for name in ("munge", "state", "spool-n1", "spool-n2"):
         (folder / name).mkdir()
     folder.chmod(0o755)
@@ -62,23 +86,42 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
     key.chmod(0o400)
     (folder / "munge").chmod(0o711)
     config = folder / "slurm.conf"
-    config.write_text(
-        CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, ports=free_ports(3))
-    )
+    host, ports = socket.gethostname().split(".")[0], free_ports(5)
+    facts = {"host": host, "user": getpass.getuser(), "folder": folder, "ports": ports}
+    config.write_text(CONFIG.format(**facts, accounting="slurmdbd" if accounting else "none"))
     files = [(name, folder / "munge" / name) for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
     munge = [f"--{name}={path}" for name, path in files]
     env = {**os.environ, "SLURM_CONF": str(config), "PATH": PATH}
     with ExitStack() as daemons:
-        for command in (
-            ["munged", "--foreground", "--force", *munge],
-            ["slurmctld", "-D", "-i"],
-            _slurmd("n1", folder),
-            _slurmd("n2", folder),
-        ):
-            daemons.enter_context(_daemon(command, env, folder))
+        daemons.enter_context(daemon(["munged", "--foreground", "--force", *munge], env, folder))
+        wait_for((folder / "munge" / "socket").exists, folder / "daemons.log")
+        if accounting:
+            (folder / "slurmdbd.conf").write_text(ACCOUNTING.format(**facts))
+            (folder / "slurmdbd.conf").chmod(0o600)
+            for command, port in ((_mariadbd(folder, ports[4]), ports[4]), (["slurmdbd", "-D"], ports[3])):
+                daemons.enter_context(daemon(command, env, folder))
+                wait_for(partial(_listening, port), folder / "daemons.log")
+        for command in (["slurmctld", "-D", "-i"], _slurmd("n1", folder), _slurmd("n2", folder)):
+            daemons.enter_context(daemon(command, env, folder))
         daemons.callback(_end_jobs, env)
-        wait_for(lambda: _said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder / "daemons.log")
+        wait_for(lambda: said("sinfo", "--noheader", "--format=%T %D", env=env) == "idle 2", folder / "daemons.log")
         yield config
+
+
+def _mariadbd(folder: Path, port: int) -> list[str]:
+    """Return the command of a server whose fresh database the user slurm may use."""
+    data, grant = folder / "mariadb", folder / "grant.sql"
+    grant.write_text("CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm';\nGRANT ALL ON *.* TO slurm@'127.0.0.1';\n")
+    user = f"--user={getpass.getuser()}"
+    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", user, "--skip-test-db"]
+    subprocess.run(install, env={**os.environ, "PATH": PATH}, check=True, capture_output=True)
+    where = [f"--socket={folder}/mariadb.sock", "--bind-address=127.0.0.1", f"--port={port}", f"--datadir={data}"]
+    return ["mariadbd", "--no-defaults", user, *where, "--skip-name-resolve", f"--init-file={grant}"]
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _slurmd(node: str, folder: Path) -> list[str]:
@@ -93,12 +136,11 @@ def hiding(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _daemon(command: list[str], env: dict[str, str], folder: Path) -> Iterator[None]:
+def daemon(command: list[str], env: dict[str, str], folder: Path) -> Iterator[None]:
+    """Run a program until the block ends; what it says goes into ``daemons.log`` of a folder."""
     with (folder / "daemons.log").open("ab") as log:
         program = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        if command[0] == "munged":
-            wait_for((folder / "munge" / "socket").exists, folder / "daemons.log")
         yield
     finally:
         program.terminate()
@@ -110,13 +152,15 @@ def _daemon(command: list[str], env: dict[str, str], folder: Path) -> Iterator[N
 
 
 def _end_jobs(env: dict[str, str]) -> None:
+    if subprocess.run(["scontrol", "ping"], env=env, capture_output=True, check=False).returncode:
+        return  # The controller was ended already, and scancel would wait for it.
     subprocess.run(["scancel", "--user", getpass.getuser()], env=env, check=False)
     limit = time.monotonic() + 20
-    while _said("squeue", "--noheader", env=env) and time.monotonic() < limit:
+    while said("squeue", "--noheader", env=env) and time.monotonic() < limit:
         time.sleep(0.2)
 
 
-def _said(*command: str, env: dict[str, str]) -> str:
+def said(*command: str, env: dict[str, str]) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout.strip()
 
 

@@ -103,8 +103,10 @@ class Slurm:
         """Return what the accounting knows of a job that squeue has forgotten, or None, also where none is kept."""
         try:
             return self._run("sacct", "--noheader", "--allocations", "--parsable2", *arguments).strip().split("\n")[0] or None
-        except SlurmError:
-            return None
+        except SlurmError as error:
+            if any(word in str(error) for word in ("accounting storage is disabled", "not found")):
+                return None
+            raise SchedulerUnreachableError(str(error)) from error
 
     def _run(self, *command: str, stdin: str = "") -> str:
         """Run a command of Slurm, here or on the login node, and return what it prints."""

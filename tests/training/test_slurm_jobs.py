@@ -177,6 +177,10 @@ def test_a_node_that_does_not_see_the_folder_is_named_and_the_remedy_too(config:
     assert ever(work) == 1
 
 
+def test_without_accounting_a_job_that_squeue_does_not_list_is_gone() -> None:
+    assert (SLURM.state("999").phase, SLURM.find("never")) == ("gone", None)
+
+
 def test_a_changed_placement_replaces_the_job(tmp_path: Path) -> None:
     waiting = slurm_plan(tmp_path, "time.sleep(600)", nodes=1, num_processes=1)
     with in_a_process(waiting) as launcher:
