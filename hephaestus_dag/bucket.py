@@ -25,7 +25,7 @@ PART = 8 << 20
 MOST_PARTS = 9_000
 RETRIES = 8
 FIRST_PAUSE = timedelta(seconds=1)
-"""Before the first retry of a request; later ones are longer, about half a minute in all: a server may be restarted."""
+"""Before the first retry of a request; later ones are longer, a quarter to half a minute in all: a server may be restarted."""
 TIMEOUT = timedelta(minutes=2)
 """For one request, a part."""
 _AZURE = "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
@@ -197,7 +197,7 @@ class Bucket:
         if not server.startswith(("http://", "https://")):
             raise ArtifactError(f"AWS_ENDPOINT_URL={server!r} is no address: write https://host, or unset it")
         own: Any = {"checksum_algorithm": "SHA256"} if self.url.startswith("s3://") else {}
-        backoff: Any = {"init_backoff": FIRST_PAUSE, "max_backoff": timedelta(seconds=15), "base": 2}
+        backoff: Any = {"init_backoff": FIRST_PAUSE, "max_backoff": timedelta(seconds=5), "base": 2}
         retries: Any = {"max_retries": RETRIES, "backoff": backoff}
         with self._said("open"):
             client: Any = {"timeout": TIMEOUT, "allow_http": server.startswith("http://")}
