@@ -33,6 +33,10 @@ class Exchange:
         """Return the folder of one sender."""
         return self.folder / f"{sender:06d}"
 
+    def num_rows(self) -> int:
+        """Return the rows of all parts."""
+        return sum(int(np.load(self.of(sender) / "ends.npy", mmap_mode="r")[-1]) for sender in range(self.senders))
+
     def received(self, part: int) -> np.ndarray:
         """Return all rows of a part."""
         found = []

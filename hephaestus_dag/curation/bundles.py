@@ -1,8 +1,9 @@
 """Near-duplicates of a corpus whose signatures do not fit into memory: bundles of components, each settled by one worker.
 
-Components (see `components`) are dealt to bundles. The texts of each bundle's documents are brought together, and
-`find_near_duplicates` decides about them as it does about a whole corpus. The clusters are the same: nothing that it decides
-about a document depends on other components. A worker holds its bundle, and a component is never divided.
+Components of documents that share a band (see `components`) are dealt to bundles. The texts of each bundle's documents are
+brought together, and `find_near_duplicates` decides about them as it does about a whole corpus. The clusters are the same:
+nothing that it decides about a document depends on other components. A worker holds its bundle, and a component is never
+divided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hephaestus_dag.curation.components import EDGE, Sent, components, least
+from hephaestus_dag.curation.components import EDGE, ENTRY, Sent, components, least
 from hephaestus_dag.curation.config import NearDuplicateConfig
 from hephaestus_dag.curation.ids import first_half, look_up, packed, unpacked
-from hephaestus_dag.curation.near_duplicates import CLUSTER_SCHEMA, NearDuplicates, find_near_duplicates, signatures
+from hephaestus_dag.curation.near_duplicates import (
+    CLUSTER_SCHEMA,
+    NearDuplicates,
+    band_hashes,
+    find_near_duplicates,
+    signatures,
+)
 from hephaestus_dag.map_over import MapOver
 from hephaestus_dag.shuffle import Exchange, exchange, in_groups, parts_for
 from hephaestus_dag.whole_folder import whole_folder
@@ -28,11 +35,12 @@ TEXT_BYTES = 400_000_000
 ROW_GROUP = 1_048_576
 """Rows of a batch of clusters, as many as of a row group in Parquet: other batches would make other bytes of the same rows."""
 COUNTS = b"candidates", b"compared"
+APART = np.uint64(0x9E3779B97F4A7C15)
+"""What keeps equal values of different bands apart."""
 MEMBER = np.dtype([("cluster", "S16"), ("document_id", "S16"), ("jaccard", "f8")])
 
 
 def find_in_bundles(
-    signature_files: Sequence[Path],
     documents: Sequence[Path],
     known: Sequence[Path],
     work: Path,
@@ -41,13 +49,14 @@ def find_in_bundles(
 ) -> NearDuplicates:
     """Find the near-duplicates among the documents of ``known``, which all stay, and of ``documents``.
 
-    ``signature_files`` hold the signatures of both. What is finished lies in ``work``, where a call after a stop finds it:
-    what `components` leaves there, and the texts of the documents that share a band.
+    What is finished lies in ``work``, where a call after a stop finds it: 16 bytes for each band of each document, what
+    `components` leaves there, and the texts of the documents that share a band.
     """
-    found = components(signature_files, work, map_over)
-    parts = found.edges.parts
     before, new = (in_groups(files, list(map(_num_bytes, files)), TEXT_BYTES) for files in (known, documents))
     groups = list(enumerate([*before, *new]))
+    parts = parts_for(sum(pq.read_metadata(file).num_rows for file in [*known, *documents]))
+    bands = exchange(_Bands(config, parts), groups, work / "bands", parts, map_over)
+    found = components(bands, work, map_over)
     asked = exchange(_Ask(parts), groups, work / "asked", parts, map_over)
     answers = exchange(_Answer(found.edges, asked), range(parts), work / "answers", len(groups), map_over)
     deal = _Deal(answers, parts_for(found.documents), work / "texts")
@@ -57,7 +66,7 @@ def find_in_bundles(
     settled = list(map_over(settle, range(deal.bundles)))
     counts = [[int((pq.read_schema(path).metadata)[name]) for name in COUNTS] for path in settled]
     candidates, compared = (sum(each) for each in zip(*counts, strict=True))
-    num_documents = sum(pq.read_metadata(file).num_rows for file in signature_files)
+    num_documents = bands.num_rows() // config.num_bands
     return NearDuplicates(_in_order(settled, work, map_over), num_documents, candidates, compared)
 
 
@@ -82,8 +91,34 @@ def _batch(rows: np.ndarray) -> pa.RecordBatch:
 
 
 def _num_bytes(file: Path) -> int:
+    """Return the bytes of a file's documents, or of their bands where these are more."""
     metadata = pq.read_metadata(file)
-    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return max(size, 800 * metadata.num_rows)
+
+
+@dataclass(frozen=True)
+class _Bands:
+    """Sends every band of a group's documents to the part of its value.
+
+    Bands have 64 bits here: with the 32 of a signature each of 170 million documents has one in common with another by
+    chance, and most of the corpus would be one component.
+    """
+
+    config: NearDuplicateConfig
+    parts: int
+
+    def __call__(self, group: tuple[int, Sequence[Path]]) -> Sent:
+        found = [np.empty(0, ENTRY)]
+        for file in group[1]:
+            for batch in pq.ParquetFile(file).iter_batches(4_096, columns=["id", "text"], use_threads=False):
+                bands, has_any = band_hashes(batch.column("text").to_pylist(), self.config)
+                entries = np.empty((int(has_any.sum()), self.config.num_bands), ENTRY)
+                entries["key"] = bands[has_any] + np.arange(self.config.num_bands, dtype=np.uint64) * APART
+                entries["node"] = first_half(packed(batch.column("id")))[has_any, None]
+                found.append(entries.reshape(-1))
+        entries = np.concatenate(found)
+        return entries, (entries["key"] >> np.uint64(32)) % np.uint64(self.parts)
 
 
 @dataclass(frozen=True)

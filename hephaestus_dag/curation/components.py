@@ -8,21 +8,17 @@ Rastogi and Vassilvitskii 2014, "Connected components in MapReduce and beyond").
 A document is known here by the first 8 bytes of its id. Where two have these in common, two components count as one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from hephaestus_dag.curation.ids import first_half
 from hephaestus_dag.map_over import MapOver
-from hephaestus_dag.shuffle import Exchange, exchange, in_groups, parts_for
+from hephaestus_dag.shuffle import Exchange, exchange
 
 ENTRY = np.dtype([("key", "u8"), ("node", "u8")])
+"""A band with its value, and a document."""
 EDGE = np.dtype([("node", "u8"), ("other", "u8")])
 
 Sent = tuple[np.ndarray, np.ndarray]
@@ -37,11 +33,12 @@ class Components(NamedTuple):
     """Different documents in them."""
 
 
-def components(signatures: Sequence[Path], work: Path, map_over: MapOver) -> Components:
-    """Find the components; 400 bytes a document with 25 bands lie in ``work``, and 32 for each edge of every step."""
-    pieces, rows = zip(*(piece for file in signatures for piece in _pieces(file)), strict=True)
-    parts = parts_for(sum(rows))
-    entries = exchange(_Bands(parts), in_groups(pieces, rows), work / "bands", parts, map_over)
+def components(entries: Exchange, work: Path, map_over: MapOver) -> Components:
+    """Find the components, given every band of every document as ``ENTRY``, in the part of its value.
+
+    In ``work`` lie 32 bytes for each edge of every step.
+    """
+    parts = entries.parts
     edges = exchange(_Neighbours(entries), range(parts), work / "neighbours", parts, map_over)
     for step in range(1_000):
         loose, documents = np.sum(list(map_over(_Count(edges), range(parts))), axis=0).tolist()
@@ -67,31 +64,6 @@ def _starts(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(first)
 
 
-def _pieces(file: Path) -> list[tuple[tuple[Path, tuple[int, ...]], int]]:
-    """Return the file in pieces of at most about a sender's rows: the file with its row groups, and their rows together."""
-    metadata = pq.read_metadata(file)
-    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-    return [((file, some), sum(rows[n] for n in some)) for some in in_groups(range(len(rows)), rows) or [()]]
-
-
-@dataclass(frozen=True)
-class _Bands:
-    """Sends every band of the documents in some row groups to the part of its value."""
-
-    parts: int
-
-    def __call__(self, pieces: Sequence[tuple[Path, tuple[int, ...]]]) -> Sent:
-        tables = [pq.ParquetFile(file).read_row_groups(some, columns=["document_id", "bands"]) for file, some in pieces]
-        table = pa.concat_tables(tables).combine_chunks()
-        ids = np.array(table["document_id"].to_pylist(), "S16")
-        values = pc.call_function("list_flatten", [table["bands"]]).to_numpy().astype(np.uint64)
-        values = values.reshape(len(ids), table.schema.field("bands").type.list_size)
-        entries = np.empty(values.size, ENTRY)
-        entries["key"] = (values | np.arange(values.shape[1], dtype=np.uint64) << np.uint64(32)).reshape(-1)
-        entries["node"] = np.repeat(first_half(ids), values.shape[1])
-        return entries, (values.reshape(-1) % np.uint64(self.parts)).astype(np.uint32)
-
-
 @dataclass(frozen=True)
 class _Neighbours:
     """Joins the documents of one part that have a value of a band in common."""
@@ -100,11 +72,11 @@ class _Neighbours:
 
     def __call__(self, number: int) -> Sent:
         entries = self.entries.received(number)
-        entries = entries[np.lexsort((entries["node"], entries["key"]))]
+        entries = entries[np.argsort(entries["key"])]
         starts = _starts(entries["key"])
         sizes = np.diff(starts, append=len(entries))
         shared = np.repeat(sizes > 1, sizes)
-        lowest = np.repeat(entries["node"][starts], sizes)
+        lowest = np.repeat(np.minimum.reduceat(entries["node"], starts), sizes)
         return _both_ways(entries["node"][shared], lowest[shared], self.entries.parts)
 
 

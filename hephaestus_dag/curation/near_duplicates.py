@@ -15,7 +15,7 @@ that share the most bands, of equals the closest in length. Pairs grow with the 
 """
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,17 +89,24 @@ def signatures(batch: pa.RecordBatch, config: NearDuplicateConfig) -> pa.RecordB
     Documents with fewer than ``n_gram`` words have none.
     """
     texts: list[str] = batch.column("text").to_pylist()
-    bands, has_shingles = [np.zeros((0, config.num_bands), np.uint32)], [np.zeros(0, np.bool_)]
+    bands, has_shingles = band_hashes(texts, config)
+    short = (bands >> np.uint64(32)).astype(np.uint32)
+    columns = [
+        _binary_ids(batch.column("id")),
+        pa.array([len(text) for text in texts], pa.int32()),
+        pa.FixedSizeListArray.from_arrays(pa.array(short.reshape(-1)), config.num_bands),
+    ]
+    return pa.record_batch(columns, schema=signature_schema(config)).filter(pa.array(has_shingles))
+
+
+def band_hashes(texts: Sequence[str], config: NearDuplicateConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 64-bit hashes of the bands of texts, of shape (texts, bands), and which texts have any."""
+    bands, has_shingles = [np.zeros((0, config.num_bands), np.uint64)], [np.zeros(0, np.bool_)]
     for chunk in chunks(texts):
         shingles = Shingles.of(chunk, config.n_gram)
         bands.append(shingles.bands(config.num_bands, config.rows_per_band))
         has_shingles.append(np.diff(shingles.offsets) > 0)
-    columns = [
-        _binary_ids(batch.column("id")),
-        pa.array([len(text) for text in texts], pa.int32()),
-        pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(bands).reshape(-1)), config.num_bands),
-    ]
-    return pa.record_batch(columns, schema=signature_schema(config)).filter(pa.array(np.concatenate(has_shingles)))
+    return np.concatenate(bands), np.concatenate(has_shingles)
 
 
 def find_near_duplicates(

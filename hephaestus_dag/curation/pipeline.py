@@ -3,7 +3,7 @@
 First every document is judged alone (`filters`), shard by shard. Then come the steps that look across the whole corpus, in
 the order of the sources: exact copies, near-duplicates, and the cap of each provider. What they hold in memory does not
 depend on the length of the documents: per document 100 bytes of ids, 210 of signatures, and 8 for the cap. Above 50 million
-documents ids and signatures are shuffled instead (`find_copies`, `find_in_bundles`), with the same result, and only what is
+documents ids and bands are shuffled instead (`find_copies`, `find_in_bundles`), with the same result, and only what is
 removed is held: 8 bytes a copy, 250 a near-duplicate.
 """
 
@@ -125,14 +125,14 @@ def _steps_across(
     known_files = list(map(Path, document_files(known))) if known else []
     documents = [path / DOCUMENTS for path in filtered]
     if in_memory(sum(pq.read_metadata(file).num_rows for file in [*known_files, *documents])):
-        exact, near = (lambda: ExactDeduplicator(_ids(known_files))), _near_duplicates
+        signatures = [*([known / SIGNATURES] if known else []), *(path / SIGNATURES for path in filtered)]
+        exact, near = (lambda: ExactDeduplicator(_ids(known_files))), partial(_near_duplicates, signatures)
     else:
         copies = find_copies(documents, known_files, work / "copies", map_over)
         exact, near = (lambda: CopiesAt(copies)), partial(find_in_bundles, map_over=map_over)
     steps: list[Step] = [exact()]
     if config.near_duplicates:
-        signatures = [*([known / SIGNATURES] if known else []), *(path / SIGNATURES for path in filtered)]
-        steps.append(near(signatures, documents, known_files, work / "near-duplicates", config.near_duplicates))
+        steps.append(near(documents, known_files, work / "near-duplicates", config.near_duplicates))
     if config.max_documents_per_provider or config.max_provider_share:
         columns = ["id", "kind", "provider", "source", "origin"]
         left = _survivors(_batches(documents, columns), [exact(), *steps[1:]])

@@ -44,15 +44,14 @@ class Shingles:
             yield hashes[np.concatenate([[True], hashes[1:] != hashes[:-1]])] if last > first else hashes
 
     def bands(self, num_bands: int, rows: int) -> np.ndarray:
-        """Return 32-bit hashes of MinHash bands, of shape (texts, num_bands); those of a text without shingles mean nothing.
+        """Return 64-bit hashes of MinHash bands, of shape (texts, num_bands); those of a text without shingles mean nothing.
 
         Two texts of similarity J have an equal band with probability ``1 - (1 - J**rows)**num_bands``.
         """
         make = rensa.RMinHash.digest_matrix_from_flat_token_hashes  # pyright: ignore[reportAttributeAccessIssue]
         matrix = make(self.hashes, self.offsets, num_bands * rows, _SEED)
         minima = np.array(matrix.to_rows(), np.uint64).reshape(-1, num_bands, rows)
-        sums = (minima * _MULTIPLIERS[:rows]).sum(axis=2, dtype=np.uint64)
-        return (sums >> np.uint64(32)).astype(np.uint32)
+        return (minima * _MULTIPLIERS[:rows]).sum(axis=2, dtype=np.uint64)
 
 
 def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
