@@ -2,10 +2,11 @@
 
     pages of a step = web pages x its share
     CPU-hours       = pages x unit / 3,600
-    memory          = pages x bytes, of steps that must see all pages at once: see `held`
+    memory          = pages x bytes, of steps that must see all pages at once: see `held`, also for what is shuffled instead
     training        = tokens x (6 N + 12 L d T) / (peak x utilisation) / 3,600 GPU-hours
 
-Everything is linear in the pages, so the shares and the prices can be replaced; `Prices` and `SHARES` are assumptions.
+Everything is linear in the pages, below and above the size at which they are shuffled, so the shares and the prices can be
+replaced; `Prices` and `SHARES` are assumptions.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from hephaestus_dag.costs.devices import find_gpu
 from hephaestus_dag.costs.memory import memory_of
 from hephaestus_dag.costs.sizes import CHARACTERS_PER_TOKEN
 from hephaestus_dag.recipe_file import read_recipe
+from hephaestus_dag.shuffle import in_memory
 from hephaestus_dag.training.flops import GPU_PEAKS
 
 PAGES = (10**6, 10**8, 10**10)
@@ -39,11 +41,16 @@ SHARES = {
 which 11 % are retrieved, and the classifier keeps half. Assumptions: measure yours on a million pages."""
 MORE = {"search": 100.0}
 """Measured with 1,000 queries, the paper's recipe has 100,000; the products grow with both."""
-COPIES, CANDIDATES, CLUSTERED, CATALOGUE = 99.0, 210.0, 160.0, 160.0
+COPIES, CANDIDATES, CLUSTERED, CATALOGUE = 99.0, 210.0, 160.0, 133.0
 """Bytes that are held of a page: for exact copies, for candidates of near-duplicates, for their clusters, for the token store.
 Measured at 0.4 to 2 million documents (docs/how-do-i-run-it-on-many-machines.md): at the sizes here, buffers hide them."""
-SHUFFLED, SHARING = 50e6, 0.3
-"""Pages above which candidates are only those that share a band with another, and the share of these: an assumption."""
+REMOVED, LISTED = 80.0, 56.0
+"""The same where pages are shuffled instead: of a document that is removed, and of a page of the token store."""
+SHUFFLE = 0.00005
+"""CPU-seconds of a page beside those of near-duplicates in memory: 0.015 ms to shuffle it, and its signature once more."""
+SHARING, LARGEST, GONE = 0.3, 0.04, 0.3
+"""Of the pages that reach the search for near-duplicates: those that share a band, those in the largest component that sharing
+makes, and those that are removed. Assumptions; in a seed corpus of 35,400 documents the first two are 0.13 and 0.04."""
 CLUSTERS = (("A100-40GB", 128), ("A100-80GB", 8), ("A100-80GB", 64), ("H100", 8), ("H100", 64))
 
 
@@ -118,18 +125,21 @@ def measured_table(rows: Sequence[Point]) -> str:
 
 def hours(unit: Unit, pages: float) -> float:
     """Return the CPU-hours of a step over a corpus of so many web pages."""
-    return pages * SHARES[unit.step] * unit.seconds * MORE.get(unit.step, 1) / 3_600
+    number = pages * SHARES[unit.step]
+    shuffled = unit.step == "near-duplicates" and not in_memory(int(number))
+    return number * (unit.seconds * MORE.get(unit.step, 1) + (SHUFFLE if shuffled else 0)) / 3_600
 
 
 def held(step: str, pages: float) -> float:
-    """Return the bytes that a step holds in one process for so many web pages; 0 where it holds a batch."""
+    """Return the bytes that the largest process of a step holds for so many web pages; 0 where it holds a batch."""
     number = pages * SHARES[step]
     if step == "tokens":
-        return number * CATALOGUE
+        return number * (CATALOGUE if in_memory(int(number)) else LISTED)
     if step != "near-duplicates":
         return 0.0
-    candidates = number if number <= SHUFFLED else number * SHARING
-    return number * (COPIES + SHARING * CLUSTERED) + candidates * CANDIDATES
+    if in_memory(int(number)):
+        return number * (COPIES + CANDIDATES + SHARING * CLUSTERED)
+    return number * max(GONE * REMOVED, LARGEST * (CANDIDATES + CLUSTERED))
 
 
 def plan_table(rows: Sequence[Point], prices: Prices) -> str:

@@ -16,9 +16,9 @@ from hephaestus_dag.map_over import MapOver
 from hephaestus_dag.whole_folder import whole_folder
 
 DOCUMENTS_IN_MEMORY = 50_000_000
-"""Documents that a step holds in memory at most: 15 GB for copies and near-duplicates, 8 GB for a token store."""
+"""Documents that a step holds in memory at most: 18 GB for copies and near-duplicates, 7 GB for a token store."""
 GROUP_ROWS = 500_000
-"""Documents of one sender, and on average of one part: 1 GB of a worker's memory with 25 bands each."""
+"""Documents of one sender, and on average of one part: below 1 GB of a worker's memory with 25 bands each."""
 
 
 @dataclass(frozen=True)

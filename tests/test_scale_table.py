@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hephaestus_dag.shuffle import in_memory
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -26,7 +28,11 @@ def test_what_grows_in_proportion_is_extrapolated_in_proportion(
     (unit,) = units(rows)
     assert unit.seconds == pytest.approx(milliseconds / 1e3)
     assert unit.growth <= 1 + 1e-9
-    assert hours(unit, 10 * pages) == pytest.approx(10 * hours(unit, pages))
+    more = hours(unit, 10 * pages) - 10 * hours(unit, pages)
+    if in_memory(int(pages * SHARES[step])) == in_memory(int(10 * pages * SHARES[step])):
+        assert more == pytest.approx(0, abs=1e-9 * hours(unit, 10 * pages))
+    else:  # what did fit into memory is shuffled
+        assert more >= -1e-9 * hours(unit, 10 * pages)
     assert held(step, pages) <= 400 * pages * SHARES[step]
 
 
@@ -36,6 +42,7 @@ def test_a_step_that_does_not_fit_into_the_machine_is_told() -> None:
     assert said.count("one machine holds it") == 2
     assert said.count("**memory is the bottleneck**") == 1
     assert held("near-duplicates", 2e10) == pytest.approx(2 * held("near-duplicates", 1e10))
+    assert held("near-duplicates", 2e8) < 2 * held("near-duplicates", 1e8)  # above 50 million documents only what is removed
 
 
 def test_training_takes_what_the_formula_says() -> None:

@@ -4,7 +4,7 @@ First every document is judged alone (`filters`), shard by shard. Then come the 
 the order of the sources: exact copies, near-duplicates, and the cap of each provider. What they hold in memory does not
 depend on the length of the documents: per document 100 bytes of ids, 210 of signatures, and 8 for the cap. Above 50 million
 documents ids and bands are shuffled instead (`find_copies`, `find_in_bundles`), with the same result, and only what is
-removed is held: 8 bytes a copy, 250 a near-duplicate.
+removed is held: 8 bytes of a copy, 24 of a near-duplicate, several times that while they are sorted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -35,7 +35,7 @@ ENTRY = np.dtype([("order", "<u8"), *ROW.descr])
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The documents of some folders, 56 bytes each."""
+    """The documents of some folders, 56 bytes each, in memory or in a file."""
 
     rows: np.ndarray
     """Of ``ROW``: where the text is (file, row in it, UTF-8 bytes), and where its tokens (part, offset, length in tokens).

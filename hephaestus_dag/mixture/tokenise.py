@@ -54,7 +54,8 @@ def tokenise_documents(
 
     Documents stand in the order of a seeded hash of their id, so ``max_tokens_per_domain`` takes the same share of every
     source; the last document may exceed it. Each is followed by the tokenizer's end-of-text token (and preceded by its
-    beginning-of-text token where it sets one). Memory: about 150 bytes per document, and a unit of tokens per process.
+    beginning-of-text token where it sets one). Memory: about 130 bytes per document, 60 where they are too many
+    for memory (see `catalogue`), and a unit of tokens per process.
 
     Returns counts per stream, the documents left out by reason, and where tokens came from: encoded, taken over from
     ``earlier``, resumed from ``work``; documents that were encoded may still be left out. Raises MixtureError when the

@@ -89,6 +89,7 @@ def test_store_holds_every_document_once_where_the_ledger_says(documents: Path, 
     rows = opened.ledger.to_pylist()
     assert sorted(row["document_id"] for row in rows) == sorted(texts)
     assert rows == sorted(rows, key=lambda row: (row["stream"], row["offset"]))
+    assert {path.name for path in (store / "streams").iterdir()} == {f"{name}.bin" for name in opened.streams}
     for row in rows:
         tokens = opened.tokens(row["stream"])[row["offset"] : row["offset"] + row["length"]]
         assert tokens[-1] == tokenizer.eos_token_id
