@@ -127,3 +127,18 @@ def slow_with_model(model: str, number: int) -> int:
     """Take half a second."""
     time.sleep(0.5)
     return number * 10
+
+
+class HeldWithModel:
+    """Leaves a file for each item and process, empty until the item is done, which waits for the file ``go-on``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, model: str, number: int) -> int:
+        note = self.folder / f"{number}-{os.getpid()}"
+        note.touch()
+        while not (self.folder / "go-on").exists():
+            time.sleep(0.05)
+        note.write_text("done")
+        return number * 10
