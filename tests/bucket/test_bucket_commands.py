@@ -1,6 +1,8 @@
 """The commands on a bucket, from a machine that built nothing: they say what they say of the same store on a disk."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,33 @@ def test_a_plan_knows_what_is_there(machine: Machine, url: str) -> None:
     asked = {identity.key: identity for identity in (NEW, LINES)}
     found = standings(reader, {NEW.key: (), LINES.key: (NEW.key,)}, asked.__getitem__, {}, False)
     assert {key: each.action for key, each in found.items()} == {NEW.key: "reuse", LINES.key: "build"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_asset_made_once_more_is_compared_with_the_bucket(
+    machine: Machine, url: str, names: Names, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("builder")
+    monkeypatch.setenv("HEPHAESTUS_STORE", url)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "hephaestus_dag.definitions"]
+    subprocess.run([*command, "--select", "text_documents"], check=True, capture_output=True)
+    before = names()
+    machine("reader")
+    found = call(url, "rebuild", "--check", "text_documents", "--json")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)
+    assert (told["same"], told["differences"]) == (True, [])
+    assert told["files"] == len(before) - 1, "all but the manifest"
+    bucket, prefix = url.removeprefix("s3://").split("/", 1)
+    victim = next(name for name in before if not name.endswith("manifest.json"))
+    s3.put_object(Bucket=bucket, Key=f"{prefix}/{victim}", Body=b"stone")
+    machine("second reader")
+    damaged = call(url, "rebuild", "--check", "text_documents")
+    assert damaged.exit_code == 2
+    assert f"{url}/{victim} is missing or of another size" in damaged.output
+    assert names() == before
 
 
 def test_what_cannot_be_done_there_is_said(url: str, monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
