@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -12,11 +12,21 @@ from hephaestus_dag.config import Config
 class SchedulerConfig(Config):
     """What the settings of all schedulers share."""
 
+    asking: ClassVar[frozenset[str]] = frozenset({"poll_seconds"})
+    """Fields that say how and where the scheduler is asked. A job that runs does not depend on them."""
+
     poll_seconds: float = Field(default=5.0, gt=0, description="Seconds between two questions to the scheduler about the job")
+
+    @property
+    def of_a_job(self) -> dict[str, Any]:
+        """The settings that a job depends on."""
+        return self.model_dump(mode="json", exclude=set(self.asking))
 
 
 class SlurmConfig(SchedulerConfig):
     """How Slurm runs a training job: one batch job, with one torchrun on each node."""
+
+    asking = SchedulerConfig.asking | {"login"}
 
     login: str | None = Field(
         default=None, description="Login node whose Slurm commands are used, reached by ssh; null: those of this machine"
@@ -47,6 +57,8 @@ class SlurmConfig(SchedulerConfig):
 class RayJobConfig(SchedulerConfig):
     """How a Ray cluster runs a training job: a Ray job with one torchrun on each of several nodes."""
 
+    asking = SchedulerConfig.asking | {"address"}
+
     address: str | None = Field(
         default=None,
         description="Address of the cluster's job server, such as http://head:8265; null: the variable RAY_ADDRESS, or the "
@@ -64,6 +76,8 @@ class RayJobConfig(SchedulerConfig):
 
 class KubernetesConfig(SchedulerConfig):
     """How Kubernetes runs a training job: an indexed Job with one pod for each node, and a headless Service."""
+
+    asking = SchedulerConfig.asking | {"context", "keep_seconds"}
 
     image: str = Field(description="Container image with this library and its Python packages")
     claim: str = Field(description="PersistentVolumeClaim (ReadWriteMany) with the store, the same that this machine sees")

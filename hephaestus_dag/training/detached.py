@@ -34,6 +34,8 @@ PATIENCE = 600.0
 """Seconds that a scheduler may give no answer before its job is left to itself."""
 WAITING = 60.0
 """Seconds after which a job that has not begun is spoken of."""
+COLLECTING = 30.0
+"""Seconds between two readings of what a running job has printed: each reads all of it."""
 
 
 class SchedulerLostError(TrainingFailedError):
@@ -108,13 +110,16 @@ class _Run:
 
     def submit(self, attempt: int) -> Launched:
         """Give the scheduler a job, and leave none behind that is not written down."""
+        name = f"hephaestus-{uuid.uuid4().hex[:12]}"
+        if not attempt:
+            self._greet(name)
         for folder in (self.plan.failures, self.plan.pulses):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         job = Launched(
             scheduler=self.scheduler.name,
             identity=identity_of(self.plan, self.scheduler),
-            name=f"hephaestus-{uuid.uuid4().hex[:12]}",
+            name=name,
             attempt=attempt,
             log_start=self.plan.log.stat().st_size,
         )
@@ -133,6 +138,16 @@ class _Run:
             raise
         job.write(self.plan)
         return job
+
+    def _greet(self, name: str) -> None:
+        """Ask for a job that cannot be there yet: what has never answered is a wrong setting, and nobody's job may run."""
+        try:
+            self.scheduler.find(name)
+        except SchedulerUnreachableError as error:
+            raise TrainingFailedError(
+                f"{self.plan.title}: {self.scheduler.name} gives no answer ({error}), and nothing was submitted; "
+                f"check {self.scheduler.where}"
+            ) from error
 
     def to_its_end(self, job: Launched) -> tuple[str, str] | None:
         """Follow a job; return how it died and what its processes had printed, or None when it succeeded."""
@@ -165,10 +180,12 @@ class _Run:
         return ", ".join(filter(None, (cause, end, silent))), log
 
     def _until_over(self, job: Launched) -> JobState:
-        began, said, pulses = time.monotonic(), False, Pulses(self.plan.pulses, self.plan.metrics)
+        began, said, collect_at, pulses = time.monotonic(), False, 0.0, Pulses(self.plan.pulses, self.plan.metrics)
         while not (state := self._state(job)).over:
             if state.phase == "running":
-                self._collect_log(job)
+                if time.monotonic() > collect_at:
+                    self._collect_log(job)
+                    collect_at = time.monotonic() + COLLECTING
                 for remark in pulses.remarks():
                     self.warn(f"{self.plan.title}: {remark}")
             elif not said and time.monotonic() > began + WAITING:

@@ -40,11 +40,17 @@ class Kubernetes:
 
     config: KubernetesConfig
     name = "Kubernetes"
+    where = "KUBECONFIG and execution.launcher.kubernetes.context"
 
     @property
     def poll_seconds(self) -> float:
         """See `scheduler.Scheduler`."""
         return self.config.poll_seconds
+
+    @property
+    def of_a_job(self) -> dict[str, Any]:
+        """See `scheduler.Scheduler`."""
+        return self.config.of_a_job
 
     def submit(self, plan: LaunchPlan, name: str) -> str:
         """See `scheduler.Scheduler`."""

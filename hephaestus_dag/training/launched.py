@@ -46,10 +46,10 @@ class Launched:
 
 
 def identity_of(plan: LaunchPlan, scheduler: Scheduler) -> str:
-    """Return a hash of the jobs of a plan, of its placement and of the scheduler's settings."""
+    """Return a hash of the jobs of a plan, of its placement and of the settings that a job of the scheduler depends on."""
     jobs = [path.read_text() for work in (plan.work, *plan.later) if (path := work / "job.json").exists()]
     placed = plan.argv, plan.num_processes, plan.num_nodes, plan.num_gpus, plan.threads
-    return hashlib.sha256(repr((scheduler, placed, jobs)).encode()).hexdigest()
+    return hashlib.sha256(repr((scheduler.name, scheduler.of_a_job, placed, jobs)).encode()).hexdigest()
 
 
 @contextmanager

@@ -24,11 +24,17 @@ class Ray:
 
     config: RayJobConfig
     name = "Ray"
+    where = "execution.launcher.ray.address and RAY_ADDRESS"
 
     @property
     def poll_seconds(self) -> float:
         """See `scheduler.Scheduler`."""
         return self.config.poll_seconds
+
+    @property
+    def of_a_job(self) -> dict[str, Any]:
+        """See `scheduler.Scheduler`."""
+        return self.config.of_a_job
 
     def submit(self, plan: LaunchPlan, name: str) -> str:
         """See `scheduler.Scheduler`."""

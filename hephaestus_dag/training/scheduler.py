@@ -5,7 +5,7 @@ belongs to the artifact's work folder, whichever run or command comes next, so t
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from hephaestus_dag.training.launch_plan import LaunchPlan
 
@@ -41,6 +41,16 @@ class Scheduler(Protocol):
     @property
     def poll_seconds(self) -> float:
         """Seconds between two questions about a job."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """Which settings say where it is, for messages."""
+        ...
+
+    @property
+    def of_a_job(self) -> Any:
+        """What of its settings a job depends on: with others, a job that runs is another one."""
         ...
 
     def submit(self, plan: LaunchPlan, name: str) -> str:

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hephaestus_dag.training.attempts import TrainingFailedError
 from hephaestus_dag.training.cluster_config import SlurmConfig
@@ -40,11 +41,17 @@ class Slurm:
 
     config: SlurmConfig
     name = "Slurm"
+    where = "execution.launcher.slurm.login, or this machine's slurm.conf"
 
     @property
     def poll_seconds(self) -> float:
         """See `scheduler.Scheduler`."""
         return self.config.poll_seconds
+
+    @property
+    def of_a_job(self) -> dict[str, Any]:
+        """See `scheduler.Scheduler`."""
+        return self.config.of_a_job
 
     def submit(self, plan: LaunchPlan, name: str) -> str:
         """See `scheduler.Scheduler`."""

@@ -60,7 +60,13 @@ class SshHosts:
     _connections: dict[Node, _Connection] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name = "the hosts"
+    where = "execution.launcher.hosts"
     poll_seconds = 1.0
+
+    @property
+    def of_a_job(self) -> tuple[str, ...]:
+        """See `scheduler.Scheduler`."""
+        return self.hosts
 
     @classmethod
     def of(cls, plan: LaunchPlan, remote_shell: Sequence[str] = REMOTE_SHELL) -> Self:

@@ -208,8 +208,18 @@ def test_an_outage_is_waited_out_or_leaves_the_job_to_be_found(
     assert "gives no answer (503" in warnings[0]
     assert json.loads(plan.launched.read_text())["id"] == cluster.ever[0]
     cluster.down = False
-    run_detached(plan, Kubernetes(settings(tmp_path)), lambda metrics: None, warnings.append)
+    asked_otherwise = settings(tmp_path).model_copy(update={"poll_seconds": 0.2, "keep_seconds": 60})
+    run_detached(plan, Kubernetes(asked_otherwise), lambda metrics: None, warnings.append)
+    assert "is followed again" in warnings[-1]
     assert len(cluster.ever) == 1
+
+
+def test_a_server_that_never_answers_is_given_nothing(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.down = True
+    plan = pods_plan(tmp_path, LINE)
+    with pytest.raises(TrainingFailedError, match=r"gives no answer \(503.*nothing was submitted; check KUBECONFIG"):
+        run_detached(plan, Kubernetes(settings(tmp_path)), lambda metrics: None)
+    assert not plan.launched.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a pod of its own folder needs a mount, which is root's")

@@ -131,7 +131,7 @@ def test_a_job_that_others_stop_is_not_started_again(scheduler: Ray, tmp_path: P
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailedError, match=r"Ray gives no answer .*127.0.0.1:9"):
+    with pytest.raises(TrainingFailedError, match=r"Ray gives no answer .*127.0.0.1:9.*check execution.launcher.ray.address"):
         run_detached(_plan(tmp_path, ""), Ray(RayJobConfig(address="http://127.0.0.1:9")), lambda metrics: None)
 
 
