@@ -62,7 +62,7 @@ class Build:
     cache: Path
     """Converted models and environments made from packages."""
     log: Callable[[str], None]
-    warn: Callable[[str], None]
+    _warn: Callable[[str], None]
     observe: Callable[[Mapping[str, Any], Mapping[str, str]], None]
     """Shows values, and pictures or texts in Markdown, on the asset's page while it is being built."""
     resources: Any
@@ -94,6 +94,11 @@ class Build:
     def trainer(self) -> DeepSpeedTrainer:
         """Runs training jobs."""
         return self.resources.trainer
+
+    def warn(self, text: str) -> None:
+        """Say what whoever watches the run should know at once: in the log and, as it happens, in the terminal."""
+        events.emit("warning", self.key, text=text)
+        self._warn(text)
 
     def progress(self, done: int, total: int) -> None:
         """Note how far the build has come; now and then the log says so, with the speed and the time left."""
@@ -238,7 +243,7 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
             earlier=partial(store.earlier, identity),
             cache=resource.cache,
             log=log,
-            warn=context.log.warning,
+            _warn=context.log.warning,
             observe=observe,
             resources=context.resources,
         )

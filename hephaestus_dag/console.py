@@ -109,7 +109,7 @@ def _watch(console: Console, process: subprocess.Popen[bytes], follower: Metrics
 
 
 def _show(bars: Progress, event: dict, running: dict[str, TaskID]) -> None:
-    """Print a line for an asset that starts or ends; between the two it has a bar."""
+    """Print a line for an asset that starts or ends, and for each warning; between the two it has a bar."""
     console, asset = bars.console, event["asset"]
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     if event["event"] == "start":
@@ -120,6 +120,8 @@ def _show(bars: Progress, event: dict, running: dict[str, TaskID]) -> None:
         note = event.get("note", f"{done:,}/{total:,}")
         if asset in running:
             bars.update(running[asset], completed=done, total=total, note=escape(note))
+    elif event["event"] == "warning":
+        console.print(f"          [yellow]{escape(event['text'])}[/yellow]")
     else:
         if asset in running:
             bars.remove_task(running.pop(asset))

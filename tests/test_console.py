@@ -85,6 +85,7 @@ def blade(build: Build) -> Report:
 @artifact(group="smithy", inputs=["blade"], key="hero/sword")
 def sword(build: Build) -> Report:
     """A sword that never gets made."""
+    build.warn("the handle [oak] is wet")
     raise RuntimeError("the handle [oak] broke")
 
 
@@ -179,10 +180,14 @@ def test_reuse_and_the_reasons_of_a_rebuild_are_shown(run: Run, capsys: pytest.C
     ]
 
 
-def test_a_failure_is_shown_with_the_end_of_the_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_shown_and_a_failure_with_the_end_of_the_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run.smithy(blade, sword)
     lines = run.shown(capsys, status=3)
-    assert about(lines, "hero/sword") == ["...", "failed RuntimeError: the handle [oak] broke"]
+    assert about(lines, "hero/sword") == [
+        "...",
+        "the handle [oak] is wet",
+        "failed RuntimeError: the handle [oak] broke",
+    ]
     (failed,) = [i for i, line in enumerate(lines) if line.startswith("the job failed after")]
     assert lines[failed + 1 :] == [f"line {i}" for i in range(25, 40)]
 
