@@ -29,7 +29,9 @@ class SlurmConfig(SchedulerConfig):
     asking = SchedulerConfig.asking | {"login"}
 
     login: str | None = Field(
-        default=None, description="Login node whose Slurm commands are used, reached by ssh; null: those of this machine"
+        default=None,
+        description="Login node, reached by ssh, whose Slurm commands are used; it sees the store too. "
+        "null: the commands of this machine",
     )
     partition: str | None = Field(default=None, description="Partition; null: the cluster's default")
     account: str | None = Field(default=None, description="Account that is charged; null: the user's default")
