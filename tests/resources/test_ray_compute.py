@@ -203,5 +203,5 @@ def test_a_corpus_that_is_shuffled_gives_the_same_bytes_on_both_engines(
         monkeypatch.setattr("hephaestus_dag.shuffle.GROUP_ROWS", 40)
         monkeypatch.setattr("hephaestus_dag.curation.bundles.TEXT_BYTES", 10_000)
     assert found[0] == found[1] == found[2]
-    assert len(list((folders[2] / "work/near-duplicates/clusters").iterdir())) > 1
+    assert len(list((folders[2] / "work/near-duplicates/settled").iterdir())) > 1
     assert (folders[2] / "units/catalogue/rows.npy").exists()
