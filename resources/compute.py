@@ -25,12 +25,13 @@ TRIES = 4
 
 
 class WorkerDiedError(RuntimeError):
-    """The workers that an item was given to were killed, one after the other."""
+    """The workers that an item was given to were killed, or ended by themselves, one after the other."""
 
     def __init__(self, shard: str) -> None:
         super().__init__(
-            f"{TRIES} workers were killed at {shard}, one after the other: most likely it needs more memory than there is; "
-            "lower execution.compute.workers, or look into the system's log for what its out-of-memory killer ended"
+            f"{TRIES} workers ended at {shard}, one after the other: most likely it needs more memory than there is; "
+            "lower execution.compute.workers, or look into the system's log for what its out-of-memory killer ended. "
+            "If none was killed, what they printed says why they could not start"
         )
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,10 @@ from hephaestus_dag.compute_config import ComputeConfig
 from resources.compute import TRIES, ComputePool, LocalPool, Progress, WorkerDiedError, counted
 from resources.worker import Sealed, opened
 
+SECONDS = 10.0
+"""Longest wait for a cluster's port."""
+LONGEST_FOLDER = 24
+"""Characters of a folder in which Ray's sockets have names of at most 107 bytes, as Linux asks."""
 MISSING = "Ray is not installed: pip install 'hephaestus-dag[ray]', or set execution.compute.engine to local"
 
 
@@ -77,22 +82,27 @@ class RayPool(ComputePool):
         if self._connected:
             return ray
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells about every start and end
-        address = self.address or os.environ.get("RAY_ADDRESS")
+        address = self.address or os.environ.get("RAY_ADDRESS", "")
         threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
         options: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
         if address:
-            if address.startswith("ray://"):
-                raise ConnectionError(f"{address} is for Ray's client, which Ray Data cannot use: run on a node, at host:6379")
             try:
+                _knock(address)
                 ray.init(address, runtime_env={"env_vars": threads}, **options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
+                said = str(error).strip().split("\n")[0]
                 raise ConnectionError(
-                    f"no Ray cluster can be joined at {address} ({error}): check execution.compute.address and RAY_ADDRESS"
+                    f"no Ray cluster can be joined at {address} ({said}): check execution.compute.address and RAY_ADDRESS"
                 ) from error
         else:
-            self._own = Path(tempfile.mkdtemp(prefix="ray-"))
+            folder = tempfile.gettempdir()
+            self._own = Path(tempfile.mkdtemp(prefix="ray-", dir=folder if len(folder) <= LONGEST_FOLDER else "/tmp"))
             most = max(self.num_workers, os.cpu_count() or 1)
-            ray.init("local", num_cpus=most, include_dashboard=False, _temp_dir=str(self._own), **options)
+            try:
+                ray.init("local", num_cpus=most, include_dashboard=False, _temp_dir=str(self._own), **options)
+            except BaseException:
+                self.close()
+                raise
         self._connected = True
         return ray
 
@@ -128,9 +138,9 @@ class RayPool(ComputePool):
             except ray.exceptions.ActorUnavailableError as error:  # Ray gave up on a lost node's actor before it had another
                 lost += 1
                 if lost == TRIES:
-                    raise WorkerDiedError("a shard") from error
+                    raise WorkerDiedError(_after(done, items)) from error
             except (*dead, ray.exceptions.OutOfMemoryError) as error:
-                raise WorkerDiedError("a shard") from error
+                raise WorkerDiedError(_after(done, items)) from error
 
     def _rows(self, function: Callable[..., Any], items: Sequence[Any], setup: Callable[[], Any] | None, gpus: float) -> Any:
         """Return the dataset of sealed results, one for each item, in order."""
@@ -153,6 +163,23 @@ class RayPool(ComputePool):
         data.context.execution_options.preserve_order = True
         data.context.enable_progress_bars = False
         return data
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError when nothing can be at an address: Ray itself would try for a quarter of an hour."""
+    if address in ("auto", "local"):
+        return
+    if "://" in address:
+        what = "Ray's client, which Ray Data cannot use" if address.startswith("ray://") else "Ray's job server"
+        raise ValueError(f"this is for {what}; run on a node of the cluster, and name host:6379")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("write host:6379, or auto on a node of the cluster")
+    socket.create_connection((host, int(port)), SECONDS).close()
+
+
+def _after(done: int, items: Sequence[Any]) -> str:
+    return f"shard {done + 1} of {len(items)} or one after it"
 
 
 def compute_of(config: ComputeConfig) -> ComputePool:

@@ -32,7 +32,7 @@ def test_a_killed_worker_costs_its_shard_only(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_kills_every_worker_is_an_error_and_no_wait() -> None:
-    with pytest.raises(WorkerDiedError, match=r"4 workers were killed at shard 3 of 5.*execution\.compute\.workers"):
+    with pytest.raises(WorkerDiedError, match=r"4 workers ended at shard 3 of 5.*execution\.compute\.workers"):
         list(LocalPool(num_workers=2).map(shards.deadly, range(5)))
 
 

@@ -155,8 +155,23 @@ def test_a_killed_worker_with_a_model_loads_it_again_and_goes_on(pool: RayPool, 
     assert sorted(path.name for path in (tmp_path / "begun").glob("2-*")) == ["2-0", "2-1"]
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:9", "Connection refused"),
+        ("http://head:8265", "Ray's job server; run on a node of the cluster, and name host:6379"),
+        ("ray://head:10001", "Ray's client, which Ray Data cannot use"),
+        ("head", "write host:6379"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch, address: str, said: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError, match=f"at {address} .*{said}.*: check execution.compute.address and RAY_ADDRESS"):
+        RayPool().connect()
+
+
 def test_a_shard_that_kills_every_worker_is_an_error_on_ray(pool: RayPool) -> None:
-    with pytest.raises(WorkerDiedError, match="4 workers were killed at a shard"):
+    with pytest.raises(WorkerDiedError, match=r"4 workers ended at shard \d of 5 or one after it"):
         list(pool.map(shards.deadly, range(5)))
 
 
