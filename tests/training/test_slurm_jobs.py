@@ -199,6 +199,6 @@ def test_a_changed_placement_replaces_the_job(tmp_path: Path) -> None:
 
 def test_without_slurm_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TrainingFailedError, match=r"sbatch is not on this machine's PATH; .*execution.launcher.slurm.login"):
+    with pytest.raises(TrainingFailedError, match=r"squeue is not on this machine's PATH; .*execution.launcher.slurm.login"):
         run_detached(slurm_plan(tmp_path / "work", ""), SLURM, lambda metrics: None)
     assert not (tmp_path / "work" / "launched.json").exists()
