@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hephaestus_dag.curation.components import ENTRY, components, least
 from hephaestus_dag.curation.config import CurationConfig
 from hephaestus_dag.curation.decontamination import BenchmarkIndex
+from hephaestus_dag.curation.exact import find_copies
 from hephaestus_dag.curation.pipeline import curate
 from hephaestus_dag.documents import Document, DocumentWriter
 from hephaestus_dag.map_over import in_order
@@ -21,7 +23,6 @@ from hephaestus_dag.shuffle import exchange
 
 CONFIG = CurationConfig(licenses=("MIT",), min_characters=10, max_documents_per_provider=9)
 PARTS = 3
-WORDS = " ".join(f"word{n}" for n in range(20))
 
 
 def write(folder: Path, texts: Sequence[str], shard: int = 7) -> Path:
@@ -35,7 +36,7 @@ def write(folder: Path, texts: Sequence[str], shard: int = 7) -> Path:
 def texts(numbers: Sequence[int]) -> list[str]:
     """Return texts of which some are the same, others alike, others alone or too short for a signature."""
     kinds = (
-        lambda n: f"{WORDS} and ending {n} of {'many ' * (n % 3)}words",
+        lambda n: f"{' '.join(f'{n // 2}word{k}' for k in range(20))} and an ending {'of words' * (n % 2)}",
         lambda n: f"lone text {n} " + " ".join(f"{n}w{k}" for k in range(20)),
         lambda n: f"just one {n}",
         lambda n: f"chain {' '.join(f'w{k}' for k in range(n, n + 40))}",
@@ -116,6 +117,26 @@ def test_after_a_stop_at_any_place_only_what_is_missing_is_done(
         assert not sent.intersection(done)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), max_size=12), min_size=1, max_size=6), st.integers(0, 3), st.integers(1, 20))
+def test_copies_are_those_of_what_came_earlier_or_is_known(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[int]], num_known: int, rows: int
+) -> None:
+    folder = tmp_path_factory.mktemp("ids")
+    paths = [folder / f"{number}.parquet" for number in range(len(files))]
+    for path, numbers in zip(paths, files, strict=True):
+        pq.write_table(pa.table({"id": pa.array([f"{number:02x}" * 16 for number in numbers], pa.string())}), path)
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, rows)
+        found = find_copies(paths[num_known:], paths[:num_known], folder / "work", in_order)
+    seen, expected = {number for numbers in files[:num_known] for number in numbers}, []
+    for place, number in enumerate(number for numbers in files[num_known:] for number in numbers):
+        if number in seen:
+            expected.append(place)
+        seen.add(number)
+    assert found.tolist() == expected
+
+
 def send(documents: Sequence[tuple[int, Sequence[int]]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the bands of numbered documents, each to the part of its value."""
     rows = [(value * 16 + band, number) for number, values in documents for band, value in enumerate(values)]
@@ -124,19 +145,24 @@ def send(documents: Sequence[tuple[int, Sequence[int]]]) -> tuple[np.ndarray, np
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40), st.integers(1, 20))
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40),
+    st.sets(st.integers(1, 40), max_size=5),
+    st.integers(1, 20),
+)
 def test_components_are_those_of_the_documents_that_share_a_band(
-    tmp_path_factory: pytest.TempPathFactory, bands: list[tuple[int, int]], rows: int
+    tmp_path_factory: pytest.TempPathFactory, bands: list[tuple[int, int]], copied: set[int], rows: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("signatures")
-    numbered = list(enumerate(bands, 1))
+    folder = tmp_path_factory.mktemp("bands")
+    lone, numbered = [(100, (50, 50)), (100, (50, 50))], list(enumerate(bands, 1))  # one that resembles but its copy
+    numbered += [document for document in numbered if document[0] in copied] + lone
     groups = [numbered[first : first + rows] for first in range(0, len(numbered), rows)]
     found = components(exchange(send, groups, folder / "bands", PARTS, in_order), folder / "work", in_order)
     edges = [least(found.edges.received(part)) for part in range(found.edges.parts)]
     root = {node: low for e, starts, lows in edges for node, low in zip(e["node"][starts].tolist(), lows.tolist(), strict=True)}
 
     expected = {number: {number} for number, _ in numbered}  # by joining the sets of all pairs
-    shares = set()
+    shares = copied.intersection(expected) | {100}
     for number, own in numbered:
         for other, theirs in numbered:
             if other != number and any(a == b for a, b in zip(own, theirs, strict=True)):
