@@ -1,31 +1,25 @@
 """Several machines, played by this one: a stand-in for ssh starts a shell that no signal to it reaches, as ssh itself does."""
 
-import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hephaestus_dag.training.attempts import OnMetrics, Say, TrainingFailedError, TrainingStoppedError
-from hephaestus_dag.training.config import Placement
 from hephaestus_dag.training.detached import run_detached
 from hephaestus_dag.training.hosts import Node, Task, stop
-from hephaestus_dag.training.job import TrainingJob
-from hephaestus_dag.training.launch import run_local
-from hephaestus_dag.training.launch_plan import LaunchPlan, plan_launch
+from hephaestus_dag.training.launch_plan import LaunchPlan
 from hephaestus_dag.training.ssh_jobs import SshHosts
-from tests.training.test_launch import FAMILY, alive, gone
+from tests.training.test_launch import FAMILY, gone
 
 STAND_IN = (
     sys.executable,
@@ -63,33 +57,6 @@ def on_hosts(
     run_detached(plan, SshHosts.of(plan, shell), on_metrics, warn, stop)
 
 
-def in_a_process(plan: LaunchPlan, dies: str = "") -> subprocess.Popen[str]:
-    """Launch a plan from a process of its own, which prints the process of each line of the metrics.
-
-    It kills itself instead after so many calls of a method of the scheduler: ``_connect, 1``.
-    """
-    code = f"""
-import os, signal
-from pathlib import Path, PosixPath
-from hephaestus_dag.training.detached import run_detached
-from hephaestus_dag.training.launch_plan import LaunchPlan
-from hephaestus_dag.training.ssh_jobs import SshHosts
-def kill_after(name, calls):
-    method, called = getattr(SshHosts, name), []
-    def call(*given):
-        called.append(method(*given))
-        if len(called) == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return called[-1]
-    setattr(SshHosts, name, call)
-if {bool(dies)}:
-    kill_after({dies})
-plan = {plan!r}
-run_detached(plan, SshHosts.of(plan, {STAND_IN!r}), lambda metrics: print(*metrics.get("pids", [metrics["step"]]), flush=True))
-"""
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
 def running(folder: Path, word: str = "") -> list[int]:
     """Processes with a folder, and a word, in their command line."""
     commands = {int(path.parent.name): path for path in Path("/proc").glob("[0-9]*/cmdline")}
@@ -107,11 +74,6 @@ def until(true: Callable[[], Any], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < limit
         time.sleep(0.05)
-
-
-def lines(plan: LaunchPlan) -> list[dict[str, Any]]:
-    path = plan.metrics[0]
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.slow
@@ -168,33 +130,6 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_outlives_its_launcher_and_is_followed_again(make_job: Callable[..., TrainingJob]) -> None:
-    job, plain = make_job(name="hosts"), make_job(name="local")
-    here = Placement(num_processes=2, threads=1)
-    given = hosts_plan(job.work, "")
-    plan = plan_launch(job, here.model_copy(update={"hosts": given.hosts, "rendezvous_port": given.rendezvous_port}))
-    with in_a_process(plan) as launcher:
-        assert launcher.stdout is not None
-        while int(launcher.stdout.readline()) < 3:
-            pass
-        launcher.kill()
-    workers = running(job.work, "training.worker")
-    seen: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    on_hosts(plan, seen.append, warnings.append)
-    assert len(warnings) == 1
-    assert "of the hosts, submitted earlier, is followed again" in warnings[0]
-    assert seen == lines(plan), "all lines, each once"
-    assert [line["step"] for line in seen if "loss" in line] == list(range(1, 13))
-    assert len(workers) >= 2
-    assert gone(workers, seconds=0)
-    until(lambda: not running(job.work), seconds=5)
-    assert not plan.launched.exists()
-    run_local(plan_launch(plain, here), lambda metrics: None)
-    assert weights(job) == weights(plain)
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a mount of its own needs root")
 def test_a_host_that_sees_another_folder_is_named_and_not_tried_again(tmp_path: Path) -> None:
     apart = "subprocess.call(['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none ' + sys.argv[3] + '; ' + sys.argv[2]])"
@@ -204,88 +139,6 @@ def test_a_host_that_sees_another_folder_is_named_and_not_tried_again(tmp_path: 
         on_hosts(hosts_plan(tmp_path, WORKER, restarts=2), lambda metrics: None, warnings.append, shell=shell)
     assert warnings == []
     until(lambda: not running(tmp_path), seconds=5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGKILL])
-def test_a_launcher_that_is_killed_leaves_the_job_to_the_next_one(tmp_path: Path, wish: signal.Signals) -> None:
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
-    with in_a_process(plan) as launcher:
-        assert launcher.stdout is not None
-        workers = [int(launcher.stdout.readline()) for _ in range(2)]
-        launcher.send_signal(wish)
-    until(lambda: not running(tmp_path, "watch"))
-    assert all(map(alive, workers))
-    seen: list[dict[str, Any]] = []
-    with pytest.raises(TrainingStoppedError):
-        on_hosts(plan, seen.append, stop=lambda: len(seen) == 2)
-    assert [line["pids"][0] for line in seen] == workers, "the same processes"
-    assert gone(workers, seconds=0)
-    until(lambda: not running(tmp_path), seconds=5)
-
-
-@pytest.mark.slow
-def test_an_interrupt_of_the_launcher_ends_the_processes_on_every_host(tmp_path: Path) -> None:
-    with in_a_process(hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")) as launcher:
-        assert launcher.stdout is not None
-        workers = [int(launcher.stdout.readline()) for _ in range(2)]
-        launcher.send_signal(signal.SIGINT)
-    assert gone(workers, seconds=0)
-    until(lambda: not running(tmp_path), seconds=5)
-
-
-@pytest.mark.slow
-def test_an_interrupt_during_the_submission_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect, calls = SshHosts._connect, [0]
-
-    def interrupted(*given: Any) -> None:
-        calls[0] += 1
-        if calls[0] == 2:
-            raise KeyboardInterrupt
-        connect(*given)
-
-    monkeypatch.setattr(SshHosts, "_connect", interrupted)
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
-    with pytest.raises(KeyboardInterrupt):
-        on_hosts(plan, lambda metrics: None)
-    until(lambda: not running(tmp_path), seconds=5)
-    assert not plan.launched.exists()
-    assert lines(plan) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dies", ["'_folder', 1", "'_connect', 1", "'_connect', 2", "'submit', 1", "'state', 1"])
-def test_a_launcher_killed_while_it_submits_starts_nothing_twice(tmp_path: Path, dies: str) -> None:
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(1)")
-    with in_a_process(plan, dies) as launcher:
-        assert launcher.wait() == -signal.SIGKILL
-    seen: list[dict[str, Any]] = []
-    on_hosts(plan, seen.append)
-    assert sorted(line["step"] for line in seen) == [0, 1], "each rank, once"
-    assert lines(plan) == seen
-    until(lambda: not running(tmp_path), seconds=5)
-
-
-@pytest.mark.slow
-def test_a_job_that_ended_while_nobody_looked_is_taken_as_it_ended(tmp_path: Path) -> None:
-    fails = "; os.environ['RANK'] == '1' and os.path.exists('fail') and os.kill(os.getpid(), 9)"
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(2){fails}")
-    for fail in (False, True):
-        if fail:
-            (tmp_path / "fail").touch()
-        plan.metrics[0].unlink(missing_ok=True)
-        with in_a_process(plan) as launcher:
-            assert launcher.stdout is not None
-            launcher.stdout.readline()
-            launcher.kill()
-        until(lambda: not running(tmp_path))
-        seen: list[dict[str, Any]] = []
-        if fail:
-            with pytest.raises(TrainingFailedError, match="rank 1 died of SIGKILL"):
-                on_hosts(plan, seen.append, shell=NO_SUCH_HOST)
-        else:
-            on_hosts(plan, seen.append, shell=NO_SUCH_HOST)
-        assert sorted(line["step"] for line in seen) == [0, 1]
 
 
 @pytest.mark.slow
@@ -314,36 +167,6 @@ def test_a_lost_host_is_named_and_a_lost_connection_is_opened_again(tmp_path: Pa
     until(lambda: not running(tmp_path), seconds=5)
 
 
-@pytest.mark.slow
-def test_other_hosts_replace_the_job(tmp_path: Path) -> None:
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
-    with in_a_process(plan) as launcher:
-        assert launcher.stdout is not None
-        workers = [int(launcher.stdout.readline()) for _ in range(2)]
-        launcher.kill()
-    with pytest.raises(TrainingFailedError, match=r"was given to the hosts and may still run there; take that launcher again"):
-        run_local(replace(plan, hosts=()), lambda metrics: None)
-    warnings: list[str] = []
-    plan.metrics[0].unlink()
-    other = replace(plan, hosts=("localhost", "somewhere"), argv=(sys.executable, "-c", WORKER))
-    on_hosts(other, lambda metrics: None, warnings.append)
-    assert "is of another recipe or placement, and is cancelled" in warnings[0]
-    assert gone(workers, seconds=0)
-    assert len(lines(plan)) == 2
-
-
-@pytest.mark.slow
-def test_what_a_lost_host_still_runs_ends_once_its_job_was_replaced(tmp_path: Path) -> None:
-    plan = hosts_plan(tmp_path, f"{WORKER}; time.sleep(600)")
-    with in_a_process(plan) as launcher:
-        assert launcher.stdout is not None
-        workers = [int(launcher.stdout.readline()) for _ in range(2)]
-        launcher.kill()
-    shutil.rmtree(tmp_path / "hosts")
-    assert gone(workers, seconds=20)
-    until(lambda: not running(tmp_path))
-
-
 def test_a_node_is_begun_once_and_the_end_of_one_is_the_end_of_all(tmp_path: Path) -> None:
     task = Task(hosts=("a", "b"), addresses=("a", "b"), python="python", torchrun=(), env={}, work=str(tmp_path))
     task.write(tmp_path)
@@ -361,10 +184,6 @@ def test_a_node_is_begun_once_and_the_end_of_one_is_the_end_of_all(tmp_path: Pat
     assert not tmp_path.exists(), "nothing of a job that was replaced comes back"
     with pytest.raises(FileNotFoundError):
         stop(tmp_path)
-
-
-def weights(job: TrainingJob) -> str:
-    return hashlib.sha256((job.output / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
 def kill_what_workers_would_not_leave(folder: Path) -> None:
