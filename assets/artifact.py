@@ -62,7 +62,8 @@ class Build:
     cache: Path
     """Converted models and environments made from packages."""
     log: Callable[[str], None]
-    _warn: Callable[[str], None]
+    warn: Callable[[str], None]
+    """Says what whoever watches the run should know at once: in the log and, as it happens, in the terminal."""
     observe: Callable[[Mapping[str, Any], Mapping[str, str]], None]
     """Shows values, and pictures or texts in Markdown, on the asset's page while it is being built."""
     resources: Any
@@ -94,11 +95,6 @@ class Build:
     def trainer(self) -> DeepSpeedTrainer:
         """Runs training jobs."""
         return self.resources.trainer
-
-    def warn(self, text: str) -> None:
-        """Say what whoever watches the run should know at once: in the log and, as it happens, in the terminal."""
-        events.emit("warning", self.key, text=text)
-        self._warn(text)
 
     def progress(self, done: int, total: int) -> None:
         """Note how far the build has come; now and then the log says so, with the speed and the time left."""
@@ -221,6 +217,10 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
     store: Store = resource.store
     log: Callable[[str], None] = context.log.info
 
+    def warn(text: str) -> None:
+        events.emit("warning", asset.key, text=text)
+        context.log.warning(text)
+
     def observe(values: Mapping[str, Any], texts: Mapping[str, str]) -> None:
         metadata = {**values, **{title: dg.MetadataValue.md(text) for title, text in texts.items()}}
         context.log_event(dg.AssetObservation(asset_key=dg.AssetKey(asset.page.split("/")), metadata=metadata))
@@ -243,7 +243,7 @@ def build(asset: ArtifactAsset, identity: Identity, lineage: Lineage, context: A
             earlier=partial(store.earlier, identity),
             cache=resource.cache,
             log=log,
-            _warn=context.log.warning,
+            warn=warn,
             observe=observe,
             resources=context.resources,
         )
