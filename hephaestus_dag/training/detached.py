@@ -177,7 +177,8 @@ class _Run:
         cause = state.lost or rank_death(log) or (f"rank {left[0].rank} died of {left[0].reason}" if left else "")
         silent = f"and left no word here; {SHARED}" if unseen and not log.strip() else ""
         end = f"job {job.id} of {self.scheduler.name} {state.words}"
-        return ", ".join(filter(None, (cause, end, silent))), log
+        last = "" if cause or not log.strip() else "having said: " + " | ".join(log.strip().splitlines()[-3:])
+        return ", ".join(filter(None, (cause, end, silent, last))), log
 
     def _until_over(self, job: Launched) -> JobState:
         began, said, collect_at, pulses = time.monotonic(), False, 0.0, Pulses(self.plan.pulses, self.plan.metrics)

@@ -17,10 +17,13 @@ BLIND = 66
 
 
 def look(plan: LaunchPlan, name: str) -> str:
-    """Return what a shell runs before the rest of job ``name``: it ends with `BLIND` where the folder is not to be seen."""
+    """Return what a shell runs before the rest of job ``name``: it ends with `BLIND` where the folder is not to be seen.
+
+    It ends a second after its word, since Slurm may drop what a process said right before a failure.
+    """
     seen = shlex.join(["grep", "-qsF", name, str(plan.launched.absolute())])
     say = f'echo "$(uname -n)" {shlex.quote(_blind(plan))} >&2'
-    return f"n=0; until {seen}; do n=$((n+1)); [ $n -le {SECONDS} ] || {{ {say}; exit {BLIND}; }}; sleep 1; done"
+    return f"n=0; until {seen}; do n=$((n+1)); [ $n -le {SECONDS} ] || {{ {say}; sleep 1; exit {BLIND}; }}; sleep 1; done"
 
 
 def said_by(node: str, plan: LaunchPlan) -> str:

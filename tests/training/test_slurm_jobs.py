@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +174,19 @@ def test_what_slurm_refuses_is_said_in_its_words(tmp_path: Path) -> None:
 def test_a_node_that_does_not_see_the_folder_is_named_and_the_remedy_too(config: Path, node: str) -> None:
     work = config.parent / f"own-{node}" / "work"
     said = rf"job \d+ of Slurm: (n1|{socket.gethostname()}) does not see {work}; all nodes must see the store's folder"
+    warnings: list[str] = []
     with pytest.raises(TrainingFailedError, match=said):
-        run_detached(slurm_plan(work, LINE, restarts=3), SLURM, lambda metrics: None)
-    assert ever(work) == 1
+        run_detached(slurm_plan(work, LINE, restarts=3), SLURM, lambda metrics: None, warnings.append)
+    assert ever(work) == 1 + len(warnings), "what a restart would meet again is not met by one"
+    assert "does not see" not in "".join(warnings)
+
+
+def test_what_a_job_said_last_is_told_where_no_process_left_a_reason(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    plan = replace(slurm_plan(tmp_path, "", nodes=1, restarts=1), argv=("/nowhere/python",))
+    with pytest.raises(TrainingFailedError, match="two nodes failed after 1 restart"):
+        run_detached(plan, SLURM, lambda metrics: None, warnings.append)
+    assert re.search(r"job \d+ of Slurm ended as FAILED .*, having said: .*/nowhere/python: not found", warnings[0])
 
 
 def test_without_accounting_a_job_that_squeue_does_not_list_is_gone() -> None:
