@@ -84,7 +84,7 @@ def loader(
         served = EndpointModel(config.endpoints[scored.name], examples=examples)
         return served.identity, lambda: served
     folder = build.input(scored.model) / "model"
-    chosen: dict[str, Any] = {"prompt_format": config.prompt_format, "examples": examples}
+    chosen: dict[str, Any] = {"prompt_format": config.prompt_format, "examples": examples, "dtype": config.dtype}
     if engine == "vllm":
         log = build.work / "vllm.log"
         return vllm_identity(folder, **chosen), lambda: stack.enter_context(vllm_model(folder, log, **chosen))

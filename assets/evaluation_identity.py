@@ -21,8 +21,9 @@ def calculation(scored: ScoredModel, recipe: Recipe, generates: bool) -> dict[st
     if generates and recipe.evaluation.engine == "vllm":
         from hephaestus_dag.evaluation.vllm_server import vllm_release
 
-        return {"number_format": number_format("vllm"), "vllm": vllm_release()}
-    return {"number_format": number_format("cuda" if recipe.execution.launcher.num_gpus else "cpu")}
+        return {"number_format": number_format("vllm", recipe.evaluation.dtype), "vllm": vllm_release()}
+    device = "cuda" if recipe.execution.launcher.num_gpus else "cpu"
+    return {"number_format": number_format(device, recipe.evaluation.dtype)}
 
 
 def question_judge(recipe: Recipe) -> dict[str, str]:

@@ -5,6 +5,7 @@ from hephaestus_dag.costs.benchmarks import BFCL_ITEMS, num_answers
 from hephaestus_dag.costs.book import Answers, Book, answers, unknown_shape
 from hephaestus_dag.costs.jobs import backbone_architecture
 from hephaestus_dag.evaluation.bfcl.config import MULTI_TURN
+from hephaestus_dag.evaluation.huggingface_identity import number_format
 from hephaestus_dag.recipe import Recipe
 from hephaestus_dag.scored_models import scored_models
 from hephaestus_dag.variants import Variants
@@ -34,6 +35,7 @@ def evaluation_costs(book: Book, variants: Variants) -> None:
         "general_scores": (unknown("the items are counted when they are read"),) * 3,
         "benchmark_loss": _loss(book.recipe),
     }
+    dtype = number_format("cuda" if book.recipe.execution.launcher.num_gpus else "cpu", book.recipe.evaluation.dtype)
     for scored in scored_models(book.recipe, variants):
         for key in scored.scores:
             documents, read, written = counted[key.partition("/")[2]]
@@ -45,6 +47,7 @@ def evaluation_costs(book: Book, variants: Variants) -> None:
                 documents=documents,
                 tokens=tokens,
                 inference=tokens * per_token if scored.model else NOTHING,
+                dtype=dtype,
                 disk=documents * 4_000,
                 note="" if scored.model else "read and written by the server",
                 answers=None if scored.model else _answers(book.recipe, scored.name, documents, read, written),

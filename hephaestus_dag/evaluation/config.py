@@ -45,6 +45,10 @@ class EvaluationConfig(Config):
         description="what generates a variant's replies; vllm is quicker on a large GPU and has to be installed. "
         "Log-likelihoods are always transformers'",
     )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="number format of the variants' weights and products; auto: float32 on CPUs, bfloat16 elsewhere",
+    )
     batch_size: int = Field(default=16, ge=1, description="most sequences that are worked on together")
     batch_tokens: int = Field(
         default=16_384, ge=256, description="most tokens of the sequences that are worked on together, padding included"

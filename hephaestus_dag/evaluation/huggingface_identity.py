@@ -14,8 +14,10 @@ PromptChoice = PromptFormat | Literal["auto"]
 GENERATOR = "hephaestus_dag.evaluation.huggingface"
 
 
-def number_format(device: str) -> Literal["float32", "bfloat16"]:
-    """Return the numbers that a model calculates with on a device, unless told otherwise."""
+def number_format(device: str, chosen: NumberFormat = "auto") -> Literal["float32", "bfloat16"]:
+    """Return the numbers that a model calculates with on a device."""
+    if chosen != "auto":
+        return chosen
     return "float32" if device == "cpu" else "bfloat16"
 
 
@@ -37,7 +39,7 @@ def huggingface_identity(
     identity: dict[str, Any] = {
         "weights": dict(source) if source is not None else {"sha256": folder_digest(model_folder)},
         "prompt_format": shown,
-        "dtype": dtype if dtype != "auto" else number_format(device),
+        "dtype": number_format(device, dtype),
         "code": function_version(huggingface_identity, (GENERATOR,)),
     }
     if shown == "few_shot":

@@ -16,7 +16,7 @@ from hephaestus_dag.code_version import function_version
 from hephaestus_dag.evaluation.endpoint import EndpointModel
 from hephaestus_dag.evaluation.endpoint_config import EndpointConfig
 from hephaestus_dag.evaluation.few_shot import QUESTIONS, Conversation
-from hephaestus_dag.evaluation.huggingface_identity import PromptChoice, huggingface_identity
+from hephaestus_dag.evaluation.huggingface_identity import NumberFormat, PromptChoice, huggingface_identity
 from hephaestus_dag.evaluation.installed import release
 from hephaestus_dag.evaluation.prompts import ChatMessage, render_chat
 
@@ -48,12 +48,13 @@ def vllm_release() -> str:
 def vllm_identity(
     model_folder: Path,
     source: Mapping[str, Any] | None = None,
+    dtype: NumberFormat = "auto",
     prompt_format: PromptChoice = "auto",
     examples: Sequence[Conversation] = QUESTIONS,
     arguments: Sequence[str] = (),
 ) -> Mapping[str, Any]:
     """Return the identity of what `vllm_model` yields for the same arguments, without serving it."""
-    served = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
+    served = huggingface_identity(model_folder, source, "vllm", dtype, prompt_format, examples)
     return _client(served, 0, examples, arguments).identity
 
 
@@ -62,6 +63,7 @@ def vllm_model(
     model_folder: Path,
     log: Path,
     source: Mapping[str, Any] | None = None,
+    dtype: NumberFormat = "auto",
     prompt_format: PromptChoice = "auto",
     examples: Sequence[Conversation] = QUESTIONS,
     concurrency: int = 64,
@@ -70,13 +72,13 @@ def vllm_model(
 ) -> Iterator[EndpointModel]:
     """Serve a model folder on a free port of the loopback interface and yield it; the server is stopped at the end.
 
-    ``source``, ``prompt_format`` and ``examples`` mean what they mean for a ``HuggingFaceModel``; ``arguments`` go to ``vllm
-    serve``, whose output goes to ``log``. Raises ModuleNotFoundError when vLLM is not installed, RuntimeError with the end of
-    the log when the server does not start within ``start_seconds``.
+    ``source``, ``dtype``, ``prompt_format`` and ``examples`` mean what they mean for a ``HuggingFaceModel``; ``arguments`` go
+    to ``vllm serve``, whose output goes to ``log``. Raises ModuleNotFoundError when vLLM is not installed, RuntimeError with
+    the end of the log when the server does not start within ``start_seconds``.
     """
     if missing := missing_vllm():
         raise ModuleNotFoundError(missing)
-    served = huggingface_identity(model_folder, source, "vllm", "bfloat16", prompt_format, examples)
+    served = huggingface_identity(model_folder, source, "vllm", dtype, prompt_format, examples)
     port = _free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME]
     command = ["vllm", "serve", str(model_folder), *where, "--dtype", served["dtype"], *GREEDY, *arguments]

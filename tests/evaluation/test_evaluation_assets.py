@@ -60,6 +60,7 @@ def test_numbers_of_our_own_models_belong_to_the_identity(score: str) -> None:
     on_cpu, on_gpu = recipe(**ENDPOINTS), recipe(**ENDPOINTS, **GPU)
     assert own.values(on_cpu)["number_format"] == "float32"
     assert own.values(on_gpu) == own.values(on_cpu) | {"number_format": "bfloat16"}
+    assert own.values(recipe(**ENDPOINTS, evaluation__dtype="bfloat16")) == own.values(on_gpu)
     assert served.values(on_cpu) == served.values(on_gpu)
 
 
