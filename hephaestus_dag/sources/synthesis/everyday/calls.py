@@ -17,11 +17,11 @@ from hephaestus_dag.sources.synthesis.everyday.values import Kind, Value
 from hephaestus_dag.trajectories import Call, Message, Trajectory
 
 EVERYDAY_SHARES: dict[str, float] = {
-    "single": 0.26,
-    "choose": 0.18,
-    "parallel": 0.18,
-    "mixed": 0.14,
-    "refusal": 0.16,
+    "single": 0.2,
+    "choose": 0.16,
+    "parallel": 0.2,
+    "mixed": 0.18,
+    "refusal": 0.18,
     "missing": 0.08,
 }
 """Share of each kind; ``mixed`` asks for calls of different functions."""
