@@ -1,7 +1,8 @@
 """The engine of a local causal model: greedy decoding and log-likelihoods of token sequences, in batches.
 
 A batch changes no result other than by rounding: rows are padded on the left, masked, and counted from their own beginning.
-What sequences share at their beginning is computed once. A finished reply leaves its batch, and further prompts take its place.
+What sequences share at their beginning is computed once, and what a conversation has said before is not read again. A finished
+reply leaves its batch, and further prompts take its place.
 """
 
 import time
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from hephaestus_dag.evaluation.kept_rounds import KeptRounds
 from hephaestus_dag.evaluation.key_values import empty_cache, expanded, joined, positions_of, selected
 from hephaestus_dag.evaluation.shared_prefixes import PrefixGroup, Tokens, group_by_prefix
 
@@ -50,6 +52,7 @@ class Decoder:
         self.model, self.pad_id = model, pad_id
         self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.vocab_size: int = model.config.vocab_size
+        self.rounds = KeptRounds()
 
     @torch.inference_mode()
     def decode(
@@ -59,7 +62,11 @@ class Decoder:
 
         Each prompt has at least one token. The seconds of a pass are shared by its rows.
         """
-        groups = self._groups([prompt[:-1] for prompt in prompts])
+        read = self.rounds.begin(prompts)
+        fresh = [number for number in range(len(prompts)) if number not in read]
+        groups = deque(PrefixGroup([number], shared) for number, shared in read.items())
+        for group in self._groups([prompts[number][:-1] for number in fresh]):
+            groups.append(PrefixGroup([fresh[place] for place in group.numbers], group.shared))
         waiting, shared, prefix, running = deque[int](), 0, None, None
         while waiting or groups or running:
             if not waiting and groups:
@@ -68,16 +75,18 @@ class Decoder:
             if entering := self._entering(waiting, running, prompts, max_new_tokens):
                 began = time.perf_counter()
                 if shared and prefix is None:
-                    prefix = self._read([prompts[entering[0]][:shared]])[1]
+                    prefix = self.rounds.take(entering[0]) or self._read([prompts[entering[0]][:shared]])[1]
                 logits, cache, mask = self._read([prompts[number] for number in entering], prefix, shared)
-                fresh = Running([Row(number) for number in entering], cache, mask)
-                _write(fresh.rows, logits, began)
-                running = _together(running, fresh) if running else fresh
+                entered = Running([Row(number) for number in entering], cache, mask)
+                _write(entered.rows, logits, began)
+                running = _together(running, entered) if running else entered
             else:
                 assert running is not None
                 self._step(running)
             done = [row for row in running.rows if len(row.new) >= max_new_tokens or ended(row.new)]
             if done:
+                if self.rounds.going_on:
+                    self._keep(running, done, prompts)
                 running = _without(running, {row.number for row in done})
                 yield from ((row.number, row.new, row.seconds) for row in done)
 
@@ -100,6 +109,13 @@ class Decoder:
                 logits, *_ = self._read([rows[row] for row in batch], prefix, group.shared, width)
                 targets = [(place, number, pairs[number][1]) for place, row in enumerate(batch) for number in owners[row]]
                 yield from _scores(logits, targets)
+
+    def _keep(self, running: Running, done: Sequence[Row], prompts: Sequence[Tokens]) -> None:
+        """Keep what was read of conversations whose replies end."""
+        for row in done:
+            place = torch.tensor([running.rows.index(row)], device=running.mask.device)
+            start = int(running.mask[place[0]].argmax())
+            self.rounds.keep([*prompts[row.number], *row.new[:-1]], selected(running.cache, place, start))
 
     def _groups(self, beginnings: Sequence[Tokens]) -> deque[PrefixGroup]:
         """Return groups of sequences that share a prefix, in each the longest first."""

@@ -76,8 +76,20 @@ def selected(cache: Cache, rows: Tensor, start: int) -> Cache:
     return _cache([_states(layer, rows, start)] for layer in cache.layers)
 
 
-def _states(layer: Any, rows: Any = slice(None), start: int = 0, copies: int = -1) -> tuple[Tensor, Tensor]:
-    keys, values = (states[rows, :, start:].expand(copies, -1, -1, -1) for states in (layer.keys, layer.values))
+def first_positions(cache: Cache, length: int) -> Cache:
+    """Return the rows of a cache up to a position."""
+    return _cache([_states(layer, end=length)] for layer in cache.layers)
+
+
+def size_of(cache: Cache) -> int:
+    """Return the bytes that a cache made here holds, its room to grow included."""
+    return sum(buffer.nbytes for layer in cache.layers if isinstance(layer, GrowingLayer) for buffer in layer.buffers)
+
+
+def _states(
+    layer: Any, rows: Any = slice(None), start: int = 0, copies: int = -1, end: int | None = None
+) -> tuple[Tensor, Tensor]:
+    keys, values = (states[rows, :, start:end].expand(copies, -1, -1, -1) for states in (layer.keys, layer.values))
     return keys, values
 
 

@@ -29,7 +29,7 @@ def group_by_prefix(sequences: Sequence[Tokens]) -> list[PrefixGroup]:
     """
     rows = [np.asarray(sequence, dtype=">u4") for sequence in sequences]
     order = sorted(range(len(rows)), key=lambda number: rows[number].tobytes())
-    common = [_common(rows[one], rows[other]) for one, other in pairwise(order)]
+    common = [common_length(rows[one], rows[other]) for one, other in pairwise(order)]
     start, end, saved = list(range(len(order))), list(range(len(order))), [0] * len(order)
     groups = {place: (place, 0) for place in range(len(order))}  # first place: (last place, shared tokens)
     for place in sorted(range(len(common)), key=lambda place: -common[place]):
@@ -50,7 +50,7 @@ def group_by_prefix(sequences: Sequence[Tokens]) -> list[PrefixGroup]:
     return [*found, PrefixGroup(alone, 0)] if alone else found
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
+def common_length(one: np.ndarray, other: np.ndarray) -> int:
     """Return how many tokens two sequences share at their beginning."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])

@@ -45,6 +45,39 @@ def test_shared_beginnings_and_places_that_fall_free_change_no_reply(generator: 
     assert [reply.text for reply in tight] == [reply.text for reply in alone]
 
 
+@pytest.mark.parametrize("most_bytes", [1 << 30, 300_000, 0])
+def test_conversations_that_go_on_are_not_read_again_and_get_the_same_replies(tiny_model: Path, most_bytes: int):
+    """Four conversations, of which one ends, one is cut in the middle as AgentBench does, and one has all room to itself."""
+    model, alone = HuggingFaceModel(tiny_model, batch_size=3), HuggingFaceModel(tiny_model, batch_size=1)
+    model.decoder.rounds.most_bytes = most_bytes
+    read = 0
+
+    def count(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal read
+        read += kwargs["input_ids"].numel()
+
+    model.model.register_forward_pre_hook(count, with_kwargs=True)
+    held = [[{"role": "system", "content": f"{word} " * 400}] for word in ("weather", "calls", "function", "Oslo")]
+    shares = []
+    for turn in range(5):
+        for number, messages in enumerate(held):
+            messages.append({"role": "user", "content": f"{turn} {'and then? ' * (1 + number)}"})
+        if turn == 3:
+            held.pop()
+            del held[1][1:3]
+        before = read
+        replies = model.generate(held, max_new_tokens=10)
+        shares.append((read - before) / sum(reply.num_prompt_tokens for reply in replies))
+        for messages, reply in zip(held, replies, strict=True):
+            assert reply.text == alone.generate([messages], max_new_tokens=10)[0].text
+            messages.append({"role": "assistant", "content": reply.text})
+    assert min(shares[:2]) > 1
+    assert (max(shares[2], shares[4]) < 0.3) == (most_bytes == 1 << 30), shares
+    assert model.decoder.rounds.going_on
+    model.generate(PROMPTS, max_new_tokens=2)
+    assert not model.decoder.rounds.going_on
+
+
 def test_a_reply_ends_before_the_first_stop(generator: HuggingFaceModel):
     (whole,) = generator.generate(PROMPTS[:1], max_new_tokens=24)
     stop = whole.text[6:9]
